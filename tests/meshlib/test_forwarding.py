@@ -16,6 +16,7 @@ from meshlib.client_claims import (
 )
 from meshlib.errors import ProtocolError
 from meshlib.forwarding import (
+    dropped_names,
     kept_fields,
     may_switch,
     pass_whole,
@@ -48,6 +49,16 @@ def test_order_case_repetition_and_spaces_are_kept() -> None:
 
 def test_nothing_at_all() -> None:
     assert request_fields(head(version=0, host=None), BARE, CLIENT) == b""
+
+
+def test_what_is_dropped_is_known_by_its_names() -> None:
+    fields = head("X-Forwarded-Anything: 1", "x_y: 2", "Connection: x-mine", "X-Mine: 3").fields
+    dropped = dropped_names(fields, BARE, CLIENT)
+    assert dropped >= {b"x-forwarded-anything", b"x_y", b"x-mine", b"connection", b"x-real-ip"}
+    assert dropped.isdisjoint({b"host", b"accept"})
+    trusted = dropped_names(fields, BARE, PROXY)
+    assert trusted.isdisjoint({b"x-forwarded-anything", b"x-real-ip"})
+    assert trusted >= {b"x_y", b"x-mine", b"connection"}
 
 
 # What belongs to one hop.

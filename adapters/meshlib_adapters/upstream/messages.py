@@ -131,7 +131,9 @@ class ForwardResponse:
 
     __slots__ = ("_pairs", "_secured", "_wire", "head", "status")
 
-    def __init__(self, head: ResponseHead, wire: bytes = b"", pairs: list[Pair] | None = None):
+    def __init__(
+        self, head: ResponseHead, wire: bytes = b"", pairs: list[Pair] | None = None
+    ) -> None:
         self.head = head
         self.status = head.status
         self._wire = wire
