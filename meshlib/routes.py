@@ -317,7 +317,7 @@ class _Option(NamedTuple):
 _OF_LABELS: Final = {option.key: option for option in OPTIONS}
 _SERVICE_OPTIONS: Final = {
     "name": _Option((str,), 'write a name, name="shop"'),
-    "strategy": _Option((str, type(None)), 'write strategy="round_robin"'),
+    "strategy": _Option((str, type(None)), 'write strategy="least_connections"'),
     "sticky": _Option(
         (str, type(None)),
         'write the name of a cookie, sticky="SID"',

@@ -10,6 +10,8 @@ from meshlib.balancing.slow_start import SlowStart
 from meshlib.balancing.stickiness import LearnedTable, Standing, session_key
 from meshlib.balancing.strategy import (
     STRATEGIES,
+    LeastConnections,
+    Load,
     RoundRobin,
     Strategy,
     Weighted,
@@ -23,6 +25,8 @@ __all__ = [
     "EndpointHealth",
     "HealthState",
     "LearnedTable",
+    "LeastConnections",
+    "Load",
     "Observation",
     "RoundRobin",
     "SessionLimits",

@@ -1,9 +1,10 @@
 """Strategies: they order candidates by preference and do nothing else.
 
 They do not connect, keep health, set cookies or know HTTP. A strategy has a little state (a cursor)
-and is used by one event loop; its order depends on its arguments and that state alone. Candidates
-need only a `weight` and must be hashable. The cost of `first` does not depend on their number, as
-long as it is called with the same tuple.
+and is used by one event loop; its order depends on its arguments, on that state and, where it
+looks at it, on the load of candidates. Candidates need only a `weight` and must be hashable. As
+long as it is called with the same tuple, the cost of `first` does not depend on their number,
+except that of `LeastConnections`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import difflib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Final, Protocol, TypeVar
+from operator import attrgetter
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from meshlib.errors import ConfigurationError
 
 __all__ = [
     "STRATEGIES",
+    "LeastConnections",
+    "Load",
     "RoundRobin",
     "Strategy",
     "Weighted",
@@ -47,6 +51,9 @@ class Weighted(Protocol):
 
 T = TypeVar("T", bound=Weighted)
 
+# How much a candidate has to do at the moment: requests or connections, 0 or more.
+Load: TypeAlias = Callable[[Any], int]
+
 
 class Strategy(Protocol):
     """Orders candidates, best first. `candidates` offers each of them once; the caller takes the
@@ -59,6 +66,11 @@ class Strategy(Protocol):
     def candidates(self, endpoints: Sequence[T]) -> Iterator[T]:
         """Every one of `endpoints`, best first, computed as far as it is consumed. Counts as one
         pick.
+        """
+
+    def others(self, endpoints: Sequence[T], refused: T) -> list[T]:
+        """All but the one that `first` has just returned and the caller could not use, best first.
+        Counts as no further pick.
         """
 
 
@@ -100,6 +112,10 @@ class RoundRobin:
         start = (self._picks - 1) % len(rotation)
         order = chain(islice(rotation, start, None), islice(rotation, start), self._spare)
         return map(endpoints.__getitem__, order)
+
+    def others(self, endpoints: Sequence[T], refused: T) -> list[T]:
+        """Those that come after it; see `Strategy`."""
+        return _after(endpoints, refused)
 
     def _adopt(self, endpoints: Sequence[T]) -> None:
         last, count = self._last, len(self._rotation)
@@ -153,6 +169,10 @@ class WeightedRoundRobin:
             return iter(())
         return map(endpoints.__getitem__, self._cycle.order_from(self._cycle.position - 1))
 
+    def others(self, endpoints: Sequence[T], refused: T) -> list[T]:
+        """Those that come after it, whatever their weights; see `Strategy`."""
+        return _after(endpoints, refused)
+
     def _adopt(self, endpoints: Sequence[T]) -> None:
         weights = tuple([endpoint.weight for endpoint in endpoints])
         cycle = self._cycles.pop(weights, None) or _Cycle(weights)
@@ -161,6 +181,15 @@ class WeightedRoundRobin:
             del self._cycles[next(iter(self._cycles))]
         self._cycle = cycle
         self._seen = tuple(endpoints)
+
+
+def _after(endpoints: Sequence[T], refused: T) -> list[T]:
+    at = endpoints.index(refused)
+    return sorted(chain(endpoints[at + 1 :], endpoints[:at]), key=_is_spare)
+
+
+def _is_spare(endpoint: Weighted) -> bool:
+    return not endpoint.weight
 
 
 class _Cycle:
@@ -223,17 +252,79 @@ class _Cycle:
                 yield index
 
 
-STRATEGIES: dict[str, Callable[[], Strategy]] = {
-    "round_robin": RoundRobin,
-    "weighted_round_robin": WeightedRoundRobin,
+class LeastConnections:
+    """Picks the one with the smallest (load + 1) / weight, of equal ones the least recently picked,
+    so that endpoints of one weight that have nothing to do get one request each in turn.
+
+    After HAProxy's `leastconn` and nginx's `least_conn`. `load` is asked for each candidate at each
+    pick, so a pick costs time in proportion to their number: some 20 microseconds among a hundred
+    are nothing to a request; among thousands take round robin. The caller keeps the loads: a pick
+    changes none.
+    """
+
+    __slots__ = ("_last", "_load", "_picks", "_seen")
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._seen: tuple[Weighted, ...] = ()
+        self._last: list[int] = []  # the number of the last pick of each of those, 0 for none
+        self._picks = 0
+
+    def first(self, endpoints: Sequence[T]) -> T | None:
+        """The next pick; see `Strategy`."""
+        best = min(self._ranks(endpoints), default=None)
+        return None if best is None else self._pick(endpoints, best[3])
+
+    def candidates(self, endpoints: Sequence[T]) -> Iterator[T]:
+        """All endpoints, in the order of their loads at this moment; see `Strategy`."""
+        order = [rank[3] for rank in sorted(self._ranks(endpoints))]
+        if order:
+            self._pick(endpoints, order[0])
+        return map(endpoints.__getitem__, order)
+
+    def others(self, endpoints: Sequence[T], refused: T) -> list[T]:
+        """Those with the smallest loads first; see `Strategy`. The pick is the first one's now."""
+        order = [
+            rank[3] for rank in sorted(self._ranks(endpoints)) if endpoints[rank[3]] != refused
+        ]
+        if order:
+            self._last[order[0]] = self._picks
+        return [endpoints[index] for index in order]
+
+    def _ranks(self, endpoints: Sequence[T]) -> list[tuple[bool, float, int, int]]:
+        # What to compare, the smallest first, and the index. Divisions of whole numbers of this
+        # size are equal exactly where the fractions are.
+        if endpoints is not self._seen and tuple(endpoints) != self._seen:
+            known = dict(zip(self._seen, self._last, strict=True))
+            self._last = [known.get(endpoint, 0) for endpoint in endpoints]
+            self._seen = tuple(endpoints)
+        load = self._load
+        return [
+            (not endpoint.weight, (load(endpoint) + 1) / (endpoint.weight or 1), last, index)
+            for index, (endpoint, last) in enumerate(zip(endpoints, self._last, strict=True))
+        ]
+
+    def _pick(self, endpoints: Sequence[T], index: int) -> T:
+        self._picks += 1
+        self._last[index] = self._picks
+        return endpoints[index]
+
+
+STRATEGIES: Final[dict[str, Callable[[Load], Strategy]]] = {
+    "round_robin": lambda load: RoundRobin(),
+    "weighted_round_robin": lambda load: WeightedRoundRobin(),
+    "least_connections": LeastConnections,
 }
 
 
-def create_strategy(name: str) -> Strategy:
-    """Create a strategy by name. Raises `ConfigurationError` with the nearest known name."""
+def create_strategy(name: str, load: Load = attrgetter("active")) -> Strategy:
+    """Create a strategy by name. `load` tells how many requests or connections a candidate has,
+    where the strategy looks at that; by default its attribute `active` does. Raises
+    `ConfigurationError` with the nearest known name.
+    """
     factory = STRATEGIES.get(name)
     if factory is None:
         near = difflib.get_close_matches(name, STRATEGIES, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(STRATEGIES))}"
         raise ConfigurationError(f"{name!r} is no strategy", where="strategy", hint=hint)
-    return factory()
+    return factory(load)

@@ -180,6 +180,8 @@ def test_what_endpoints_are_asked_over() -> None:
         ((1, 0), "round_robin", "round_robin"),
         ((2, 1), None, "weighted_round_robin"),
         (None, "weighted_round_robin", "weighted_round_robin"),
+        (None, "least_connections", "least_connections"),
+        ((2, 1), "least_connections", "least_connections"),
     ],
 )
 def test_the_strategy_is_that_which_weights_need(

@@ -100,9 +100,9 @@ def _over_http2(upstream: Upstream) -> Upstream:
     return replace(upstream, key=replace(upstream.key, transport=Transport("h2c")))
 
 
-def over(*backends: Backend) -> Snapshot:
+def over(*backends: Backend, strategy: str = "round_robin") -> Snapshot:
     """A route to endpoints of HTTP/2."""
-    plain = snapshot_of({"": list(backends)})
+    plain = snapshot_of({"": list(backends)}, strategy=strategy)
     contributions = []
     for contribution in plain.contributions:
         routes = tuple(

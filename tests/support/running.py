@@ -62,6 +62,7 @@ def snapshot_of(
     *,
     sticky: str | None = None,
     redirects: Mapping[str, RedirectRule] | None = None,
+    strategy: str = "round_robin",
 ) -> Snapshot:
     """One route per host, to an upstream with these backends or ports; "" is every other host."""
     contributions = []
@@ -69,7 +70,7 @@ def snapshot_of(
         name = host or "any"
         ports = [a.port if isinstance(a, Backend) else a for a in addresses]
         endpoints = tuple(Endpoint(f"{name}.{port}", "127.0.0.1", port) for port in ports)
-        upstream = Upstream(UpstreamKey(name, 80), endpoints)
+        upstream = Upstream(UpstreamKey(name, 80), endpoints, strategy)
         route = Route(
             HostPath(host),
             ForwardTo(upstream),

@@ -8,7 +8,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from meshlib.balancing import create_strategy
+from meshlib.balancing import Load, create_strategy
 from meshlib.errors import ConfigurationError
 from meshlib.model import Upstream
 from meshlib.tls import HelloCache
@@ -48,7 +48,7 @@ class TLSListener:
         mesh: CurrentTable,
         settings: TLSSettings | None = None,
         *,
-        strategy: Callable[[str], EndpointOrder] = create_strategy,
+        strategy: Callable[[str, Load], EndpointOrder] = create_strategy,
         on_end: Callable[[ConnectionRecord], None] | None = None,
         terminator: TLSTermination | None = None,
         plain: PlainService | None = None,

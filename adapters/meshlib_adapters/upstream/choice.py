@@ -9,11 +9,13 @@ than a session that has to begin anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal, Protocol, TypeVar
 
 from meshlib.authority import client_network
 from meshlib.balancing import (
     EndpointHealth,
+    Load,
     Observation,
     SessionLimits,
     SessionTables,
@@ -34,6 +36,8 @@ __all__ = ["EndpointChooser", "EndpointOrder"]
 _MAX_KEYS = 10_000
 # Ids that clients chose, in all: so many times what one upstream may have.
 _MAX_UNKNOWN = 10
+# The strategy that goes before the client's own endpoint.
+_BY_LOAD = "least_connections"
 _SWEEP = 60.0  # seconds between two looks for sessions that are over
 
 
@@ -52,8 +56,9 @@ class EndpointChooser:
     With `stickiness` "session" a connection goes to the endpoint that gave out the session that its
     hello resumes, where that was seen here in the last `session_ttl` seconds; else to its client's:
     the same one in every process that knows the same endpoints, while that has no more than its
-    share of the open connections. With "none" the upstream's strategy decides alone. Endpoints that
-    refused connections lately are left out, as `meshlib.balancing.health` decides.
+    share of the open connections. With "none" the upstream's strategy decides alone, and so does
+    `least_connections` where no session is known: whoever asks for it wants no other order.
+    Endpoints that refused connections lately are left out, as `meshlib.balancing.health` decides.
 
     `max_sessions` are remembered, `max_sessions_per_upstream` of one upstream; besides, of each
     upstream, `max_unknown_sessions` whose ids clients have chosen and servers have merely repeated
@@ -65,7 +70,7 @@ class EndpointChooser:
         clock: Callable[[], float],
         *,
         stickiness: Literal["session", "none"] = "session",
-        strategy: Callable[[str], EndpointOrder] = create_strategy,
+        strategy: Callable[[str, Load], EndpointOrder] = create_strategy,
         max_sessions: int = 100_000,
         max_sessions_per_upstream: int = 50_000,
         max_unknown_sessions: int = 1000,
@@ -110,7 +115,7 @@ class EndpointChooser:
         if len(ready) < 2:
             return iter(ready)
         if self._sticky and hello is not None:
-            order = self._sticky_order(upstream.key, ready, client, hello)
+            order = self._sticky_order(upstream, client, hello)
         else:
             order = list(self._strategy_of(upstream).candidates(ready))
         if self._health:
@@ -167,25 +172,33 @@ class EndpointChooser:
         if not any(other.id in known and other.id != endpoint.id for other in upstream.ready):
             self._sessions.keep(name, "", (key,), endpoint.id, now)
 
-    def _sticky_order(
-        self, key: UpstreamKey, ready: Sequence[Endpoint], client: str, hello: ClientHello
-    ) -> list[Endpoint]:
-        order = rendezvous_order(ready, client_network(client).encode())
+    def _sticky_order(self, upstream: Upstream, client: str, hello: ClientHello) -> list[Endpoint]:
+        key, ready = upstream.key, upstream.ready
+        by_load = upstream.strategy == _BY_LOAD
+        if by_load:
+            order = list(self._strategy_of(upstream).candidates(ready))
+        else:
+            order = rendezvous_order(ready, client_network(client).encode())
         for known in self._sessions.find(key.name, "", session_keys(hello), self._clock()):
             order.sort(key=lambda endpoint: endpoint.id != known)
             if order[0].id == known:
                 return order
-        return within_load(
-            order, [self._open.get((key, endpoint.address), 0) for endpoint in order]
-        )
+        if by_load:
+            return order
+        return within_load(order, [self._connections(key, endpoint) for endpoint in order])
 
     def _strategy_of(self, upstream: Upstream) -> EndpointOrder:
         key = (upstream.key, upstream.strategy)
         strategy = self._strategies.get(key)
         if strategy is None:
             _make_room(self._strategies)
-            strategy = self._strategies[key] = self._strategy(upstream.strategy)
+            strategy = self._strategies[key] = self._strategy(
+                upstream.strategy, partial(self._connections, upstream.key)
+            )
         return strategy
+
+    def _connections(self, key: UpstreamKey, endpoint: Endpoint) -> int:
+        return self._open.get((key, endpoint.address), 0)
 
     def _available(self, key: UpstreamKey, endpoint: Endpoint) -> bool:
         health = self._health.get((key, endpoint.address))

@@ -30,6 +30,10 @@ __all__ = ["MAX_RETRIES", "UpstreamState"]
 MAX_RETRIES: Final = 50.0
 
 
+def _load(pool: EndpointPool) -> int:
+    return pool.active + pool.connecting
+
+
 class UpstreamState:
     """One upstream at run time: its pools, its strategy, its retry budget.
 
@@ -79,7 +83,7 @@ class UpstreamState:
             self.queue = RequestQueue(self._choose, settings, loop, self.counters)
         self.retries = 10.0
         self.closed = False
-        self.strategy = create_strategy(upstream.strategy)
+        self.strategy = create_strategy(upstream.strategy, _load)
         self.upstream = upstream
         self.ready: tuple[EndpointPool, ...] = ()
         self.update(upstream)
@@ -92,7 +96,7 @@ class UpstreamState:
         others closed.
         """
         if upstream.strategy != self.upstream.strategy:
-            self.strategy = create_strategy(upstream.strategy)
+            self.strategy = create_strategy(upstream.strategy, _load)
         self.upstream = upstream
         before, self._pools = self._pools, {}
         for endpoint in upstream.endpoints:
@@ -161,12 +165,7 @@ class UpstreamState:
         now = self._loop.time()
         if chosen.may_take(now):
             return chosen
-        after = self.ready.index(chosen) + 1
-        ordered = [
-            chosen,
-            *self.ready[after:],
-            *self.ready[: after - 1],
-        ]  # no other pick: the strategy has counted this one
+        ordered = [chosen, *self.strategy.others(self.ready, chosen)]
         good = usable(ordered, [pool.health.available(now) for pool in ordered])
         calm = (
             pool

@@ -5,6 +5,7 @@ refuse.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -95,6 +96,37 @@ def test_a_learned_endpoint_that_is_gone_or_refuses_is_not_waited_for() -> None:
     for _ in range(3):
         targets.observe(shop, shop.endpoints[0], Observation.CONNECT_FAILED)
     assert first(targets, CLIENTS[0], KNOWN) != "shop.0"
+
+
+@pytest.mark.parametrize("stickiness", ["session", "none"])
+def test_least_connections_are_those_that_are_open(
+    stickiness: Literal["session", "none"],
+) -> None:
+    targets, _ = make(stickiness)
+    shop = replace(upstream(3), strategy="least_connections")
+    one, two, three = shop.endpoints
+    found = [first(targets, "10.0.0.2", among=shop) for _ in range(4)]
+    assert found == ["shop.0", "shop.1", "shop.2", "shop.0"]
+    for endpoint in (one, one, two):
+        targets.enter(shop, endpoint)
+    assert [e.id for e in targets.candidates(shop, "10.0.0.2", FRESH)] == [
+        "shop.2",
+        "shop.1",
+        "shop.0",
+    ]
+    targets.enter(shop, three)
+    targets.leave(shop, two)
+    assert {first(targets, client, among=shop) for client in CLIENTS[:20]} == {"shop.1"}
+
+
+def test_a_session_is_kept_whatever_its_endpoint_has_to_do() -> None:
+    targets, _ = make()
+    shop = replace(upstream(3), strategy="least_connections")
+    targets.learn(shop, shop.endpoints[1], KEY)
+    for _ in range(5):
+        targets.enter(shop, shop.endpoints[1])
+    assert {first(targets, client, KNOWN, shop) for client in CLIENTS[:9]} == {"shop.1"}
+    assert {first(targets, client, FRESH, shop) for client in CLIENTS[:9]} == {"shop.0", "shop.2"}
 
 
 def test_one_address_for_everybody_is_spread() -> None:

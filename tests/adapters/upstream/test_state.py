@@ -86,6 +86,53 @@ def test_an_ejected_endpoint_is_passed_over(loop: ScriptedLoop) -> None:
     assert state.by_id("b.1") is None
 
 
+LEAST = replace(UPSTREAM, strategy="least_connections")
+
+
+def test_the_endpoint_with_the_fewest_requests_is_next(loop: ScriptedLoop) -> None:
+    state = state_of(loop, LEAST)
+    one, two, three = state.ready
+    assert names([state.first() for _ in range(4)]) == ["a.1", "a.2", "a.3", "a.1"]
+    under_way = busy(one)
+    busy(two)
+    assert names([state.first() for _ in range(2)]) == ["a.3", "a.3"]
+    three.connecting = 2  # counts from the moment that connecting begins
+    assert state.first() is two
+    one.release(under_way)
+    assert state.first() is one
+    assert state.following([one]) is two
+    two.endpoint = replace(two.endpoint, weight=4)
+    assert state.first() is two
+
+
+def test_requests_of_an_ejected_endpoint_go_to_the_least_busy(loop: ScriptedLoop) -> None:
+    # It has no requests, so it would be the first each time.
+    state = state_of(loop, LEAST)
+    bad, near, far = state.ready
+    while bad.health.state is not HealthState.EJECTED:
+        bad.observe(Observation.CONNECT_FAILED)
+    for _ in range(6):
+        chosen = state.first()
+        assert chosen is not None
+        busy(chosen)
+    assert (bad.active, near.active, far.active) == (0, 3, 3)
+
+
+def test_a_spare_endpoint_is_no_substitute_while_others_are_well(loop: ScriptedLoop) -> None:
+    spare = replace(ENDPOINTS[1], weight=0)
+    state = state_of(loop, replace(UPSTREAM, endpoints=(ENDPOINTS[0], spare, ENDPOINTS[2])))
+    while state.ready[0].health.state is not HealthState.EJECTED:
+        state.ready[0].observe(Observation.CONNECT_FAILED)
+    assert names([state.first() for _ in range(4)]) == ["a.3"] * 4
+
+
+def test_a_new_snapshot_may_change_the_strategy(loop: ScriptedLoop) -> None:
+    state = state_of(loop)
+    busy(state.ready[0])
+    state.update(LEAST)
+    assert names([state.first() for _ in range(3)]) == ["a.2", "a.3", "a.2"]
+
+
 def test_a_new_snapshot_keeps_the_pools_of_those_that_stay(loop: ScriptedLoop) -> None:
     state = state_of(loop)
     first, second, third = state.ready
