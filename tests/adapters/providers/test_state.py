@@ -42,7 +42,7 @@ ROUTES = (
     Route(
         HostPath("shop.example", "/api"),
         ForwardTo(UPSTREAM),
-        RouteOptions(sticky_cookie="SID", hsts="5", share_with=("blog",)),
+        RouteOptions(sticky_cookie="SID", hsts="max-age=5", share_with=("blog",)),
         service="shop",
         label="l",
         schema="hrm",

@@ -23,6 +23,7 @@ TLS = Transport(tls_name="shop.internal")
         (UpstreamKey.merged([SHOP, BLOG]), b"blog:80"),
         (UpstreamKey("shop.example.com"), b"shop.example.com"),
         (UpstreamKey("a b+c@d", 80), b"a%20b%2Bc%40d:80"),
+        (UpstreamKey("a\r\nb: c\0", 80), b"a%0D%0Ab:%20c%00:80"),
     ],
 )
 def test_it_is_the_service_and_its_port(key: UpstreamKey, host: bytes) -> None:
