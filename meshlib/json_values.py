@@ -7,7 +7,6 @@ annotation of a field defines its type. This module knows no class of its own.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import functools
 import json
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from meshlib.errors import ConfigurationError
+from meshlib.nearest_word import nearest
 
 __all__ = ["from_json", "to_json"]
 
@@ -142,8 +142,8 @@ def _record(kind: Any, data: object, where: str) -> object:
     found: dict[str, object] = {}
     for name, one in _mapping(data, where).items():
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(fields)}"
+            near = nearest(name, fields)
+            hint = f"did you mean {near}?" if near else f"known are {', '.join(fields)}"
             raise ConfigurationError(f"there is no {_shown(name)}", where=where, hint=hint)
         found[name] = _value(hints[name], one, f"{where}.{name}")
     missing = [

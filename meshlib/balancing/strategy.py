@@ -9,7 +9,6 @@ except that of `LeastConnections`.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
@@ -17,6 +16,7 @@ from operator import attrgetter
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from meshlib.errors import ConfigurationError
+from meshlib.nearest_word import nearest
 
 __all__ = [
     "STRATEGIES",
@@ -324,7 +324,7 @@ def create_strategy(name: str, load: Load = attrgetter("active")) -> Strategy:
     """
     factory = STRATEGIES.get(name)
     if factory is None:
-        near = difflib.get_close_matches(name, STRATEGIES, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(STRATEGIES))}"
+        near = nearest(name, STRATEGIES)
+        hint = f"did you mean {near}?" if near else f"known are {', '.join(sorted(STRATEGIES))}"
         raise ConfigurationError(f"{name!r} is no strategy", where="strategy", hint=hint)
     return factory(load)

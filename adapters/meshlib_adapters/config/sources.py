@@ -6,7 +6,6 @@ Every mistake is a `ConfigurationError` that says which file, variable or option
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Final, cast, get_type_hints
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Endpoint
+from meshlib.nearest_word import nearest
 from meshlib_adapters.config.declaration import Declaration, declaration_of
 from meshlib_adapters.config.owners import OwnerGrants
 from meshlib_adapters.config.readers import mask_url
@@ -338,7 +338,7 @@ def _toml_value(value: object) -> str:
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if not close:  # the right key in the wrong place: idle = 5 for [timeouts] idle = 5
-        close = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]]
-    return f"did you mean {close[0]}?" if close else "meshlib config shows all there are"
+    # The right key in the wrong place, idle = 5 for [timeouts] idle = 5, or else a slip.
+    same = [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2]]
+    meant = nearest(name, same or known) or next(iter(same), None)
+    return f"did you mean {meant}?" if meant else "meshlib config shows all there are"

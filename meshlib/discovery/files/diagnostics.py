@@ -7,8 +7,8 @@ meaning of a code never changes.
 from __future__ import annotations
 
 from meshlib.labels.diagnostics import DiagnosticKind, show
-from meshlib.labels.suggest import nearest
 from meshlib.model import Diagnostic, Severity
+from meshlib.nearest_word import nearest
 
 __all__ = [
     "BAD_ENDPOINT",
