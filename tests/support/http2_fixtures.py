@@ -45,11 +45,11 @@ class Site:
 
     def streams(self) -> int:
         """Streams open now."""
-        return self.running.call(lambda: sum(len(c._streams) for c in self._connections()))
+        return self.running.call(lambda: sum(len(c.streams) for c in self._connections()))
 
     def kept(self) -> list[int]:
         """Bytes of responses that wait, by connection."""
-        return self.running.call(lambda: [c.kept for c in self._connections()])
+        return self.running.call(lambda: [c.streams.kept for c in self._connections()])
 
     def _connections(self) -> list[HTTP2Front]:
         return [c for c in self.running.listener.clients if isinstance(c, HTTP2Front)]

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Final, cast
 
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
-from meshlib_adapters.proxy.client import Phase
+from meshlib_adapters.proxy.client import Phase, connection_addresses
 from meshlib_adapters.sockets.closing import reset
 from meshlib_adapters.sockets.limits import NEVER_IDLE
 from meshlib_adapters.turns import BYTES, Turn
@@ -87,14 +87,8 @@ class ClientSocket:
         self.unsent = 0
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """Whose connection this is, and where it was made to; as a trusted proxy says it, if one is
-        between.
-        """
-        claimed = self.claimed
-        if claimed is not None:
-            return claimed.source, claimed.destination
-        get = self.transport.get_extra_info
-        return _address(get("peername")), _address(get("sockname"))
+        """See `connection_addresses`."""
+        return connection_addresses(self.transport, self.claimed)
 
     def idle_since(self) -> float | None:
         """Since when it waits for a request, or for its end; None while one is under way, or bytes
@@ -157,13 +151,6 @@ class ClientSocket:
         """Close at once, visibly."""
         self.phase = Phase.CLOSED
         reset(self.transport)
-
-
-def _address(name: object) -> ProxyAddress | None:
-    # A socket for both families has IPv4 as IPv6; one with a path has no address.
-    return (
-        ProxyAddress(name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else None
-    )
 
 
 def _unsent_in_kernel(transport: asyncio.Transport) -> int:

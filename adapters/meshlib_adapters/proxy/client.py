@@ -7,8 +7,9 @@ import enum
 from typing import Protocol
 
 from meshlib.client_claims import Peer
+from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
 
-__all__ = ["Client", "ClientKeeper", "HalfClosed", "Phase"]
+__all__ = ["Client", "ClientKeeper", "HalfClosed", "Phase", "connection_addresses"]
 
 
 class Client(Protocol):
@@ -89,3 +90,23 @@ class Phase(enum.IntEnum):
     TUNNEL = 5
     LINGER = 6
     CLOSED = 7
+
+
+def connection_addresses(
+    transport: asyncio.BaseTransport, claimed: ProxyHeader | None
+) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+    """Whose connection this is, and where it was made to: as a trusted proxy in front has
+    `claimed` it, else as the socket says. None where there is no address, as for a socket with a
+    path.
+    """
+    if claimed is not None:
+        return claimed.source, claimed.destination
+    get = transport.get_extra_info
+    return _address(get("peername")), _address(get("sockname"))
+
+
+def _address(name: object) -> ProxyAddress | None:
+    # A socket for both families has IPv4 as IPv6.
+    return (
+        ProxyAddress(name[0].removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else None
+    )

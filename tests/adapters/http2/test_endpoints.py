@@ -247,7 +247,7 @@ def test_a_turn_is_bounded(start: StartSite, backend: Make) -> None:
     )
 
     def feed() -> int:
-        stream = next(iter(site._connections()[0]._streams.values()))
+        stream = next(iter(site._connections()[0].streams))
         connection = stream.exchange.request.connection
         assert isinstance(connection, HTTP2EndpointConnection)
         assert connection._intake is not None
@@ -313,7 +313,7 @@ def test_an_endpoint_that_does_not_read(start: StartSite, backend: Make) -> None
         peer.read_rest()
 
     def waiting() -> int:
-        streams = [stream for c in site._connections() for stream in c._streams.values()]
+        streams = [stream for c in site._connections() for stream in c.streams]
         connections = [stream.exchange.request.connection for stream in streams]
         return max(c.transport.get_write_buffer_size() for c in connections if c is not None)
 

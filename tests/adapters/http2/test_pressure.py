@@ -126,7 +126,7 @@ def test_a_response_of_tiny_chunks_is_kept_in_few_pieces(site: Callable[..., Sit
         connection.data_received(b"1\r\nx\r\n1\r\ny\r\n")
         if not wire.reading:
             place.turns(lambda: wire.reading)
-    (stream,) = served._streams.values()
+    (stream,) = served.streams
     assert stream.kept == count
     assert stream.send_buffer.pieces <= 2 * count // 1024 + 1
     client.update_settings({4: 2 * count})

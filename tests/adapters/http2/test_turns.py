@@ -167,7 +167,7 @@ def test_others_are_served_in_between(start: StartSite, backend: Make) -> None:
 
     def feed() -> None:
         for connection in site._connections():
-            if any(not stream.over for stream in connection._streams.values()):
+            if any(not stream.over for stream in connection.streams):
                 connection.data_received(wire)
 
     site.running.call(feed)
@@ -205,7 +205,7 @@ def test_settings_that_nobody_knows_are_not_kept(start: StartSite, backend: Make
 
     def known() -> int:
         (connection,) = site._connections()
-        return len(connection._frames.remote_settings)
+        return len(connection.streams._frames.remote_settings)
 
     before = site.running.call(known)
     for first in range(16, 60_016, 3000):
@@ -244,7 +244,7 @@ def test_what_is_kept_of_streams_that_are_over(start: StartSite, backend: Make) 
         sizes.append(
             site.running.call(
                 lambda: [
-                    len(c._frames.streams) + len(c._frames._closed_streams)
+                    len(c.streams._frames.streams) + len(c.streams._frames._closed_streams)
                     for c in site._connections()
                 ]
             )[0]
