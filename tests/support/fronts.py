@@ -25,7 +25,8 @@ from meshlib_adapters.http1.front import HTTP1Front
 from meshlib_adapters.http2.stream import Stream
 from meshlib_adapters.listeners.http_clients import HTTPClients
 from meshlib_adapters.observe.access_log import AccessLog
-from meshlib_adapters.proxy.exchange import Exchange, State
+from meshlib_adapters.proxy.exchange import Exchange
+from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.front import TLSFacts
 from meshlib_adapters.proxy.proxy import Proxy
 from tests.support.wires import Wire

@@ -11,7 +11,8 @@ from meshlib_adapters.http1.client_pace import ClientPace
 from meshlib_adapters.http1.client_socket import UPSTREAM, ClientSocket
 from meshlib_adapters.http1.request_reader import RequestReader
 from meshlib_adapters.proxy.client import Phase
-from meshlib_adapters.proxy.exchange import State
+from meshlib_adapters.proxy.exchange_state import State
+from meshlib_adapters.proxy.time_outs import end_slow, time_out
 
 if TYPE_CHECKING:
     from meshlib_adapters.http1.response_writer import ResponseWriter
@@ -123,7 +124,7 @@ class HTTP1Client:
         judged = body is not None and socket.phase is Phase.BODY and not socket.paused
         size = body.size if body is not None and judged else None
         if pace.sends_too_slowly(size, now, sent, responding=responding):
-            exchange.end_slow("body_too_slow")
+            end_slow(exchange, "body_too_slow")
         elif pace.takes_too_slowly(sent - socket.unsent, now, socket.unsent):
             # Of this response, or of one before it.
             if exchange.head is not None:
@@ -145,7 +146,7 @@ class HTTP1Client:
         else:
             sends = phase is Phase.BODY and not socket.paused & UPSTREAM
             takes = socket.blocked and exchange.responding
-            exchange.time_out(client_owes=sends or takes)
+            time_out(exchange, client_owes=sends or takes)
 
     def probe(self, now: float) -> bool:
         """For a half-closed client, twice a second: is anybody there? False when there is nothing

@@ -27,7 +27,7 @@ from meshlib_adapters.http1.repeated_head import RepeatedHead
 from meshlib_adapters.http1.request_reader import RequestReader
 from meshlib_adapters.http1.response_writer import ResponseWriter
 from meshlib_adapters.proxy.client import Phase
-from meshlib_adapters.proxy.exchange import State
+from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.turns import MESSAGE
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from meshlib.http1 import LAST_CHUNK, BodyKind, chunk_head
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.http1.client_socket import FULL, UPSTREAM
 from meshlib_adapters.proxy.client import Phase
-from meshlib_adapters.proxy.exchange import Exchange, State
+from meshlib_adapters.proxy.exchange import Exchange
+from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.sockets.closing import half_close
 from meshlib_adapters.upstream.messages import ForwardResponse
 

@@ -22,6 +22,7 @@ from meshlib_adapters.http2.request_content import RequestContent
 from meshlib_adapters.http2.send_buffer import SendBuffer
 from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.local_responses import LocalResponse
+from meshlib_adapters.proxy.time_outs import check_time, end_slow
 from meshlib_adapters.upstream.messages import ForwardResponse
 
 if TYPE_CHECKING:
@@ -359,7 +360,7 @@ class Stream:
     def check_progress(self, now: float) -> None:
         """End what has waited for too long."""
         sends = self.body_pending and not self.content.paused
-        self.exchange.check_time(now - self.since, client_owes=self.has_something or sends)
+        check_time(self.exchange, now - self.since, client_owes=self.has_something or sends)
 
     @property
     def waits_for_upstream(self) -> bool:
@@ -375,8 +376,8 @@ class Stream:
         return self.content.too_slow(now, rate, grace, waiting=waiting)
 
     def end_slow(self, reason: str) -> None:
-        """See `Exchange.end_slow`."""
-        self.exchange.end_slow(reason)
+        """See `proxy.time_outs.end_slow`."""
+        end_slow(self.exchange, reason)
 
 
 def _head_pairs(response: ForwardResponse | LocalResponse) -> list[Pair]:

@@ -11,10 +11,12 @@ from meshlib.decision import Redirect, Respond
 from meshlib.http1 import BodyKind
 from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.proxy.exchange import Exchange, State
+from meshlib_adapters.proxy.exchange import Exchange
+from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.front import TLSFacts
 from meshlib_adapters.proxy.local_responses import LocalResponse
 from meshlib_adapters.proxy.proxy import Proxy
+from meshlib_adapters.proxy.time_outs import check_time
 from meshlib_adapters.upstream.messages import ForwardResponse
 
 __all__ = ["AwaitedExchange", "NoResponse"]
@@ -164,7 +166,7 @@ class AwaitedExchange:
                 return
             if self._response is None and not self._sent and self.sendable.is_set():
                 return
-        self._exchange.check_time(now - self._since, client_owes=False)
+        check_time(self._exchange, now - self._since, client_owes=False)
 
     async def response(self) -> ForwardResponse:
         """The final response's head."""

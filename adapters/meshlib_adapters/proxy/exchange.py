@@ -8,7 +8,6 @@ all of it is here, and nowhere else.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
@@ -22,38 +21,17 @@ from meshlib.messages import FieldSection, RequestHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib.table.uncertified import decide_uncertified
 from meshlib_adapters.observe.end_reasons import NORMAL, EndReason, end_reason
+from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.front import Front
 from meshlib_adapters.proxy.local_responses import local_error, local_redirect
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.proxy.retries import UpstreamRequest, default_host
 from meshlib_adapters.upstream.messages import ForwardResponse
 
-__all__ = ["TRANSITIONS", "Exchange", "State"]
+__all__ = ["Exchange"]
 
 _MISDIRECTED: Final = Respond(421, "misdirected")
 
-
-class State(enum.Enum):
-    """What an exchange is doing. ROUTED: the request's head is known, and where it goes; WAITING:
-    an endpoint is to send a response; RESPONDING: a final response has begun, an endpoint's or our
-    own.
-    """
-
-    IDLE = "idle"
-    ROUTED = "routed"
-    WAITING = "waiting"
-    RESPONDING = "responding"
-    TUNNEL = "tunnel"
-
-
-# What may follow a state. A head that cannot be read is responded to without being routed.
-TRANSITIONS: Final = {
-    State.IDLE: frozenset({State.ROUTED, State.RESPONDING}),
-    State.ROUTED: frozenset({State.WAITING, State.RESPONDING, State.IDLE}),
-    State.WAITING: frozenset({State.RESPONDING, State.TUNNEL, State.IDLE}),
-    State.RESPONDING: frozenset({State.IDLE}),
-    State.TUNNEL: frozenset({State.IDLE}),
-}
 
 # Bound once: looking a member up in its class costs as much as a small function call (Python 3.11).
 _IDLE: Final = State.IDLE
@@ -316,44 +294,6 @@ class Exchange:
         self.front.send_local(
             local_error(status, reason, head_only=head_only, retry_after=retry_after, date=date)
         )
-
-    # Time-outs.
-
-    def check_time(self, waited: float, *, client_owes: bool) -> None:
-        """Time out when nothing has moved for `waited` seconds and that is too long. Whoever owes
-        the next bytes is to blame: the client (`client_owes`: more of the request, or the taking of
-        the response), else the endpoint.
-        """
-        limits = self.proxy.settings
-        if self.state is _TUNNEL:
-            limit = limits.tunnel_idle
-        elif self.state is _WAITING and not client_owes and not self.front.body_pending:
-            limit = limits.response_head
-        else:
-            limit = limits.between_bytes
-        if waited >= limit:
-            self.time_out(client_owes=client_owes)
-
-    def time_out(self, *, client_owes: bool) -> None:
-        """End a request in which nothing moves any more; see `check_time`."""
-        if self.state is _TUNNEL:
-            self.front.cut("tunnel_idle", at_once=True)
-        elif self.state is _RESPONDING:
-            who = "C" if client_owes else "S"
-            self.front.cut("between_bytes_timeout", who, at_once=True)
-        elif client_owes:
-            self.request.cancel()
-            self.local_error(408, "body_timeout")
-        else:
-            self.request.time_out()
-
-    def end_slow(self, reason: str) -> None:
-        """End the request of a client that is too slow: "body_too_slow" or "reader_too_slow"."""
-        if self.responding:
-            self.front.cut(reason, "C", at_once=True)
-        else:
-            self.request.cancel()
-            self.local_error(408, reason)
 
     # The end.
 

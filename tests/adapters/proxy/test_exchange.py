@@ -18,9 +18,11 @@ from meshlib.model import RedirectRule
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib.table import RoutingTable
 from meshlib_adapters.observe.access_log import AccessLog
-from meshlib_adapters.proxy.exchange import Exchange, State
+from meshlib_adapters.proxy.exchange import Exchange
+from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.local_responses import LocalResponse
 from meshlib_adapters.proxy.proxy import Proxy
+from meshlib_adapters.proxy.time_outs import check_time, end_slow
 from meshlib_adapters.upstream.messages import ForwardResponse
 from tests.support.running import quick, snapshot_of
 
@@ -225,9 +227,9 @@ def test_time_outs(loop: asyncio.AbstractEventLoop, case: str) -> None:
     stand.begin_in(loop, GET)
     if begin is not None:
         begin(stand)
-    stand.exchange.check_time(limit - 0.1, client_owes=client_owes)
+    check_time(stand.exchange, limit - 0.1, client_owes=client_owes)
     assert stand.front.sent == []
-    stand.exchange.check_time(limit, client_owes=client_owes)
+    check_time(stand.exchange, limit, client_owes=client_owes)
     ((kind, *rest),) = stand.front.sent
     assert kind == what
     assert rest[0 if what == "local" else 1] == which
@@ -241,7 +243,7 @@ def test_a_client_that_is_too_slow(loop: asyncio.AbstractEventLoop, begun: bool)
     stand.begin_in(loop, GET)
     if begun:
         responding(stand)
-    stand.exchange.end_slow("body_too_slow")
+    end_slow(stand.exchange, "body_too_slow")
     expected = ("cut", "body_too_slow", "C", True) if begun else ("local", 408, "body_too_slow")
     assert stand.front.sent == [expected]
     stand.proxy.close()

@@ -32,7 +32,7 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.http1 import response_writer
 from meshlib_adapters.http2 import stream
 from meshlib_adapters.proxy import awaited
-from meshlib_adapters.proxy.exchange import TRANSITIONS, State
+from meshlib_adapters.proxy.exchange_state import TRANSITIONS, State
 from tests.support.fronts import (
     CLOSE,
     FRONTS,
