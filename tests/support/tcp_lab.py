@@ -29,6 +29,7 @@ class Table:
     """Server name to addresses; a name that is not here gets the alert."""
 
     ports: dict[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
+    strategy: str = "round_robin"
 
     @property
     def table(self) -> Table:
@@ -46,6 +47,7 @@ class Table:
         upstream = Upstream(
             UpstreamKey(name),
             tuple(Endpoint(f"{name}.{n}", host, port) for n, (host, port) in enumerate(addresses)),
+            self.strategy,
         )
         route = Route(ServerName(name), ForwardTo(upstream), service=name, label="", schema="test")
         return Passthrough(route, upstream)

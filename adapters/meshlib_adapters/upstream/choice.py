@@ -123,12 +123,12 @@ class EndpointChooser:
         return iter(order)
 
     def enter(self, upstream: Upstream, endpoint: Endpoint) -> None:
-        """A connection to `endpoint` begins; `leave` must follow."""
+        """A connection or a UDP flow to `endpoint` begins; `leave` must follow."""
         key = (upstream.key, endpoint.address)
         self._open[key] = self._open.get(key, 0) + 1
 
     def leave(self, upstream: Upstream, endpoint: Endpoint) -> None:
-        """A connection to `endpoint` is over, or never came about."""
+        """A connection or a flow to `endpoint` is over, or never came about."""
         key = (upstream.key, endpoint.address)
         count = self._open[key] - 1
         if count:

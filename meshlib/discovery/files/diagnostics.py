@@ -18,6 +18,7 @@ __all__ = [
     "BAD_PROTOCOL",
     "BAD_PROXY_HEADER",
     "BAD_SERVICE",
+    "BAD_STRATEGY",
     "BAD_VARIABLE",
     "CATALOGUE",
     "LABELS_DIFFER",
@@ -44,6 +45,9 @@ BAD_PROXY_HEADER = DiagnosticKind(
     "SVC007", Severity.ERROR, "`proxy_protocol` is neither v1 nor v2; no PROXY header is sent"
 )
 BAD_PROTOCOL = DiagnosticKind("SVC008", Severity.ERROR, "`protocol` is not h2c; HTTP/1.1 is spoken")
+BAD_STRATEGY = DiagnosticKind(
+    "SVC009", Severity.ERROR, "`strategy` is not known; the default serves"
+)
 UNKNOWN_KEY = DiagnosticKind("SVC101", Severity.WARNING, "a key is not known and ignored")
 NO_ENDPOINTS = DiagnosticKind(
     "SVC102", Severity.WARNING, "a service with routes has no `endpoints`"
@@ -69,6 +73,7 @@ CATALOGUE = (
     BAD_VARIABLE,
     BAD_PROXY_HEADER,
     BAD_PROTOCOL,
+    BAD_STRATEGY,
     UNKNOWN_KEY,
     NO_ENDPOINTS,
     PORT_NOT_READ,

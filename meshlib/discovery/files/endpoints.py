@@ -97,18 +97,17 @@ def build_upstreams(
     endpoints: Sequence[FileEndpoint],
     transport: Transport | None = None,
     *,
+    strategy: str = "",
     quota: ServiceQuota | None = None,
 ) -> Callable[[int], Upstream]:
     """A function from internal port to upstream that makes each upstream once, of the endpoints
-    that the `quota` has room for. Weighted only where weights differ.
+    that the `quota` has room for. Without a `strategy` weighted only where weights differ.
     """
     quota = quota or ServiceQuota(service)
     made: dict[int, Upstream] = {}
-    strategy = (
-        "weighted_round_robin"
-        if len({e.weight for e in endpoints if e.weight}) > 1
-        else "round_robin"
-    )
+    if not strategy:
+        differ = len({e.weight for e in endpoints if e.weight}) > 1
+        strategy = "weighted_round_robin" if differ else "round_robin"
 
     def upstream_for(internal_port: int) -> Upstream:
         if internal_port not in made:

@@ -10,8 +10,8 @@ A service with `image`, `build` or `deploy` is one of Compose: its `labels` and 
 read, with variables, its `ports` tell the port that a label does not name, and unless it has
 `endpoints` too it is found under its own name, as Compose's networks have it. In a service of our
 own form, `proxy_protocol: v1` (or v2) has every connection to its endpoints begin with a PROXY
-protocol header, and `protocol: h2c` has HTTP/2 without TLS spoken to them. Reading the file, and
-YAML itself, is an adapter's matter.
+protocol header, `protocol: h2c` has HTTP/2 without TLS spoken to them, and `strategy` is the name
+of one of `meshlib.balancing.STRATEGIES`. Reading the file, and YAML itself, is an adapter's matter.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Final, Literal, NamedTuple
 
 from meshlib.authority import normalize_host
+from meshlib.balancing import create_strategy
 from meshlib.bounds import bounded_name
 from meshlib.discovery.files.compose import ReadLabels, merge_labels, read_labels, read_ports
 from meshlib.discovery.files.diagnostics import (
@@ -29,6 +30,7 @@ from meshlib.discovery.files.diagnostics import (
     BAD_PROTOCOL,
     BAD_PROXY_HEADER,
     BAD_SERVICE,
+    BAD_STRATEGY,
     NO_ENDPOINTS,
     FileDiagnostics,
     show_value,
@@ -57,7 +59,7 @@ _FILE_KEYS: Final = (
     "configs",
     "models",
 )
-_SERVICE_KEYS: Final = ("labels", "endpoints", "proxy_protocol", "protocol")
+_SERVICE_KEYS: Final = ("labels", "endpoints", "proxy_protocol", "protocol", "strategy")
 _COMPOSE_ONLY: Final = ("image", "build", "deploy")
 # Docker's own limit for a name; it goes into keys, logs and metrics.
 _MAX_NAME = 253
@@ -229,7 +231,8 @@ def _contribution(
     else:
         version = _proxy_header(value, place, diagnostics)
         transport = Transport(_protocol(value, place, diagnostics), proxy_protocol=version)
-        upstream_for = build_upstreams(name, endpoints, transport, quota=quota)
+        strategy = _strategy(value, place, diagnostics)
+        upstream_for = build_upstreams(name, endpoints, transport, strategy=strategy, quota=quota)
         diagnostics.unknown_keys(value, _SERVICE_KEYS, place)
     routes = build_routes(
         name,
@@ -272,6 +275,23 @@ def _protocol(
             f"{show_value(value)} is not h2c",
             "write h2c, or leave it out for HTTP/1.1",
         )
+    return ""
+
+
+def _strategy(entry: Mapping[str, object], place: str, diagnostics: FileDiagnostics) -> str:
+    value = entry.get("strategy")
+    if value is None:
+        return ""
+    hint = "write least_connections, or leave it out"
+    if isinstance(value, str):
+        try:
+            create_strategy(value)
+        except ConfigurationError as error:
+            hint = error.hint
+        else:
+            return value
+    message = f"{show_value(value)} is no strategy"
+    diagnostics.add(BAD_STRATEGY, f"{place}.strategy", message, hint)
     return ""
 
 

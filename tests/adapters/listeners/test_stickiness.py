@@ -104,6 +104,44 @@ def test_a_session_of_tls13_is_found_again_by_its_clients_address_in_every_proce
     run(main())
 
 
+def test_least_connections_go_before_the_clients_address_and_not_before_sessions(
+    run: Run, lab: MakeLab, client_context: ssl.SSLContext
+) -> None:
+    context = client_settings(client_context, ssl.TLSVersion.TLSv1_2, 0)
+
+    async def main() -> None:
+        async with lab() as env:
+            env.table.strategy = "least_connections"
+            await replicas(env)
+            listener, port = await env.listener()
+            sessions = {}
+            for client in range(REPLICAS):
+                home, _, session = await asyncio.to_thread(
+                    ask, port, context, f"127.0.1.{client + 1}"
+                )
+                sessions[home] = session
+                await until(lambda: not len(listener))
+            assert len(sessions) == REPLICAS  # in turn, whatever the addresses
+            _, writer = await asyncio.open_connection(LOOPBACK, port)
+            writer.write(hello_for("a.example"))
+            await until(lambda: listener.counters["tunnels"] == REPLICAS + 1)
+            homes = []
+            for client in range(2 * (REPLICAS - 1)):
+                homes.append(
+                    (await asyncio.to_thread(ask, port, context, f"127.0.2.{client + 1}"))[0]
+                )
+                await until(lambda: len(listener) == 1)
+            (busy,) = set(sessions) - set(homes)
+            assert sorted(homes) == sorted([home for home in sessions if home != busy] * 2)
+            assert (await asyncio.to_thread(ask, port, context, LOOPBACK, sessions[busy]))[:2] == (
+                busy,
+                True,
+            )
+            writer.close()
+
+    run(main())
+
+
 def test_without_it_sessions_go_astray(
     run: Run, lab: MakeLab, client_context: ssl.SSLContext
 ) -> None:

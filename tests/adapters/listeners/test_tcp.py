@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
@@ -189,6 +190,42 @@ def test_bytes_go_both_ways_and_each_end_is_told(run: Run) -> None:
                 (r.client, r.route, r.endpoint, r.outcome, r.received, r.sent) for r in port.records
             ] == [(LOOPBACK, "tcp://:1", f"{LOOPBACK}:{backend}", "closed", 7, 7)] * 3
             assert len(listener.limits) == 0
+
+    run(main())
+
+
+def test_least_connections_go_where_few_are_open_however_they_ended(run: Run) -> None:
+    async def named(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"%d\n" % writer.get_extra_info("sockname")[1])
+        await reader.read()
+
+    async def main() -> None:
+        async with serving(named) as one, serving(named) as other, listening() as (port, listener):
+            dead = closed_port()
+            port.upstream = replace(upstream_of(one, other, dead), strategy="least_connections")
+
+            async def opened() -> tuple[int, asyncio.StreamWriter]:
+                reader, writer = await port.connect()
+                return int(await reader.readline()), writer
+
+            held, busy = await opened()  # a connection that lasts, as one to a slow endpoint
+            fast = other if held == one else one
+            for _ in range(8):
+                found, writer = await opened()
+                assert found == fast
+                writer.write_eof()
+                await until(lambda: len(listener) == 1)
+                writer.close()
+            busy.transport.abort()  # however it ends
+            await until(lambda: not len(listener))
+            port.upstream = replace(upstream_of(one, other), strategy="least_connections")
+            found_in_turn = []
+            for _ in range(6):
+                found, writer = await opened()
+                found_in_turn.append(found)
+                writer.close()
+                await until(lambda: not len(listener))
+            assert sorted(found_in_turn) == sorted([one, other] * 3)
 
     run(main())
 

@@ -8,6 +8,7 @@ import importlib
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -200,6 +201,44 @@ def test_a_client_stays_with_its_endpoint_and_clients_are_spread(run: Run) -> No
                 assert len(replies) == 1
                 found += replies
             assert sorted(found) == [b"a"] * 3 + [b"b"] * 3
+
+    run(main())
+
+
+def test_new_flows_go_to_the_endpoint_with_the_fewest(run: Run) -> None:
+    async def main() -> None:
+        async with (
+            serving(b"a") as a,
+            serving(b"b") as b,
+            serving(b"c") as c,
+            listening() as (port, listener),
+        ):
+            least = "least_connections"
+            port.upstream = replace(upstream_of(a.port), strategy=least)
+            clients = [port.client() for _ in range(4)]
+            assert [await client.ask(b"") for client in clients] == [b"a"] * 4
+            port.upstream = replace(upstream_of(a.port, b.port), strategy=least)
+            more = [port.client() for _ in range(4)]
+            assert [await client.ask(b"") for client in more] == [b"b"] * 4
+            # Those of an endpoint that is gone are counted where they have moved to.
+            port.upstream = replace(upstream_of(b.port, c.port), strategy=least)
+            assert [await client.ask(b"") for client in clients] == [b"c"] * 4
+            await asyncio.sleep(0)
+            assert sorted([await port.client().ask(b"") for _ in range(2)]) == [b"b", b"c"]
+            assert sum(listener.chooser._open.values()) == len(listener) == 10
+            listener.close()
+            assert not listener.chooser._open
+
+    run(main())
+
+
+def test_a_flow_that_every_endpoint_refuses_counts_nowhere(run: Run) -> None:
+    async def main() -> None:
+        async with listening(None, closed_port(), closed_port()) as (port, listener):
+            port.client().send(b"?")
+            await until(lambda: port.records)
+            assert port.records[0].outcome == "refused"
+            assert not listener.chooser._open
 
     run(main())
 

@@ -61,6 +61,7 @@ class Flow:
 
     __slots__ = (
         "_addresses",
+        "_counted",
         "_endpoint",
         "_kept",
         "_owner",
@@ -82,6 +83,7 @@ class Flow:
         self.origin = origin
         self._upstream: Upstream | None = None
         self._endpoint: Endpoint | None = None
+        self._counted: tuple[Upstream, Endpoint] | None = None  # what it is counted at
         self._addresses: list[str] = []  # of the endpoint, still to be tried
         self._tried: set[str] = set()  # ids of endpoints that have refused since the last reply
         self._sock: socket.socket | None = None
@@ -140,6 +142,7 @@ class Flow:
             return
         self.closed = True
         self._close_socket()
+        self._uncount()
         owner = self._owner
         endpoint = self._endpoint.address if self._endpoint is not None else ""
         seconds = owner.loop.time() - self._started
@@ -164,6 +167,7 @@ class Flow:
                     return
                 self._tried.add(endpoint.id)
                 self._endpoint = endpoint
+                self._count_at(self._upstream, endpoint)
                 if not is_ip_address(endpoint.host):
                     self._resolving = self._owner.loop.create_task(self._resolve(endpoint))
                     return
@@ -242,6 +246,16 @@ class Flow:
         assert self._upstream is not None
         assert self._endpoint is not None
         self._owner.chooser.observe(self._upstream, self._endpoint, observation)
+
+    def _count_at(self, upstream: Upstream, endpoint: Endpoint) -> None:
+        self._uncount()
+        self._counted = (upstream, endpoint)
+        self._owner.chooser.enter(upstream, endpoint)
+
+    def _uncount(self) -> None:
+        counted, self._counted = self._counted, None
+        if counted is not None:
+            self._owner.chooser.leave(*counted)
 
     def _close_socket(self) -> None:
         if self._resolving is not None:

@@ -287,6 +287,46 @@ def test_a_protocol_that_is_not_spoken(wrong: object) -> None:
     assert route.upstream.transport.protocol == ""
 
 
+@pytest.mark.parametrize(
+    ("asked", "strategy"),
+    [
+        ({}, "weighted_round_robin"),
+        ({"strategy": None}, "weighted_round_robin"),
+        ({"strategy": "least_connections"}, "least_connections"),
+        ({"strategy": "round_robin"}, "round_robin"),
+    ],
+)
+def test_the_strategy_of_a_service_is_that_of_its_upstream(
+    asked: dict[str, object], strategy: str
+) -> None:
+    shop = service("a.example.com", "10.0.0.5", {"host": "10.0.0.6", "weight": 2}, **asked)
+    snapshot = resolve_document({"services": {"shop": shop}})
+    assert snapshot.diagnostics == ()
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.strategy == strategy
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("least_connection", "did you mean least_connections?"),
+        (["round_robin"], "write least_connections, or leave it out"),
+        (7, "write least_connections, or leave it out"),
+    ],
+)
+def test_a_strategy_that_is_not_known(wrong: object, hint: str) -> None:
+    snapshot = resolve_document(
+        {"services": {"shop": service("a.example.com", "10.0.0.5", strategy=wrong)}}
+    )
+    (diagnostic,) = snapshot.diagnostics
+    assert (diagnostic.code, diagnostic.label) == ("SVC009", "services.shop.strategy")
+    assert diagnostic.hint == hint
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.strategy == "round_robin"
+
+
 @pytest.mark.parametrize("wrong", ["v3", "V1", 1, True, ["v1"]])
 def test_a_proxy_header_of_no_version(wrong: object) -> None:
     snapshot = resolve_document(
