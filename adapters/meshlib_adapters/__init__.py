@@ -12,8 +12,9 @@ its module, and each module needs only its own extra.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+import meshlib_adapters.extras as extras
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.settings import Settings
@@ -66,18 +67,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, extra = _PLACES[name]
-    try:
-        value: object = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if not extra or missing in ("", "meshlib", "meshlib_adapters"):
-            raise
-        message = (
-            f"{name} needs {missing}, which is not installed; write: "
-            f"pip install 'meshlib-gateway[{extra}]'"
-        )
-        raise ModuleNotFoundError(message, name=error.name) from error
+    value = extras.load(_PLACES[name][0], name, _PLACES[name][1])
     globals()[name] = value
     return value
 

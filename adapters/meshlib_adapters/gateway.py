@@ -29,6 +29,7 @@ from meshlib.mesh import Mesh
 from meshlib_adapters.config.readers import Address
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import embedded_settings
+from meshlib_adapters.extras import not_installed
 from meshlib_adapters.observe.admin.app import HEALTH, create_admin
 from meshlib_adapters.observe.admin.metrics_page import MetricsPage
 from meshlib_adapters.observe.admin.server import AdminServer
@@ -391,10 +392,5 @@ def watch_certificates(settings: Settings) -> CertificateWatch | None:
     try:
         from meshlib_adapters.tls.certificate_watch import CertificateWatch
     except ImportError as error:
-        hint = "pip install 'meshlib-gateway[tls]'"
-        raise ConfigurationError(
-            f"the libraries that read certificates are not installed: {error}",
-            where="tls.certificates",
-            hint=hint,
-        ) from None
+        raise not_installed("what reads certificates", error, "tls", "tls.certificates") from None
     return CertificateWatch(settings)

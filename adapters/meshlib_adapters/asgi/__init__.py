@@ -5,6 +5,26 @@ side is a server's. Servers differ in what they let through, so heads are checke
 anything is forwarded.
 """
 
-from meshlib_adapters.asgi.application import Gateway
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import meshlib_adapters.extras as extras
+
+if TYPE_CHECKING:
+    from meshlib_adapters.asgi.application import Gateway
 
 __all__ = ["Gateway"]
+
+
+def __getattr__(name: str) -> object:
+    # On first use, and not here, so that a missing extra is said by its name.
+    if name != "Gateway":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = extras.load("meshlib_adapters.asgi.application", name, "asgi")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.settings import Settings
+from meshlib_adapters.extras import not_installed
 from meshlib_adapters.observe.access_log import AccessLog, RecordConsumer
 
 if TYPE_CHECKING:
@@ -38,8 +38,5 @@ def create_span_writer(settings: Settings) -> SpanWriter | None:
         from meshlib_adapters.observe.spans import SpanWriter
         from meshlib_adapters.observe.tracing import create_tracer_provider
     except ImportError as error:
-        hint = "pip install 'meshlib-gateway[otel]'"
-        raise ConfigurationError(
-            f"OpenTelemetry is not installed: {error}", where="log.spans", hint=hint
-        ) from None
+        raise not_installed("OpenTelemetry", error, "otel", "log.spans") from None
     return SpanWriter(create_tracer_provider())

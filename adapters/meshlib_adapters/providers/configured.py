@@ -14,6 +14,7 @@ from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.model import Snapshot
 from meshlib_adapters.config.settings import Settings, discovery_limits, resolve_options
+from meshlib_adapters.extras import not_installed
 from meshlib_adapters.providers.feed import log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.providers.state_keeper import existing_directory
@@ -42,10 +43,7 @@ def build_providers(settings: Settings) -> list[Provider]:
             from meshlib_adapters.providers.docker.containers import ContainerProvider
             from meshlib_adapters.providers.docker.swarm import SwarmProvider
         except ImportError as error:
-            hint = "pip install 'meshlib-gateway[docker]'"
-            raise ConfigurationError(
-                f"the Docker SDK is not installed: {error}", where="--docker, --swarm", hint=hint
-            ) from None
+            raise not_installed("the Docker SDK", error, "docker", "--docker, --swarm") from None
         options, most = resolve_options(settings), settings.discovery.answer_size
         if settings.swarm is not None:
             providers.append(

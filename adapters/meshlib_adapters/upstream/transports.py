@@ -9,6 +9,7 @@ import logging
 from ssl import SSLError
 from typing import TYPE_CHECKING, cast
 
+from meshlib_adapters.extras import install
 from meshlib_adapters.tls.transport import TLSTransport
 from meshlib_adapters.upstream.connection import (
     ConnectionFactory,
@@ -43,8 +44,9 @@ def connection_factory(protocol: str, limits: HTTP2Settings | None = None) -> Co
 
 def _without_http2(home: ConnectionHome) -> EndpointConnection:
     _log.error(
-        "%s is to be spoken to in HTTP/2, but the extra http2 is not installed",
+        "%s is to be spoken to in HTTP/2, which is not installed; write: %s",
         home.endpoint.address,
+        install("http2"),
     )
     raise OSError("HTTP/2 is not installed")
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib_adapters.config.readers import Address
 from meshlib_adapters.config.settings import Settings
+from meshlib_adapters.extras import not_installed
 from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.listeners.published_ports import PublishedPorts
 from meshlib_adapters.listeners.tls import TLSListener
@@ -198,12 +198,7 @@ def _https_fronts(clients: HTTPClients, settings: Settings) -> HTTPSFronts | Non
     try:
         from meshlib_adapters.listeners.https_fronts import HTTPSFronts
     except ImportError as error:
-        hint = "pip install 'meshlib-gateway[tls]'"
-        raise ConfigurationError(
-            f"what reads certificates is not installed: {error}",
-            where="tls.certificates",
-            hint=hint,
-        ) from None
+        raise not_installed("what reads certificates", error, "tls", "tls.certificates") from None
     return HTTPSFronts(clients, http2=settings.http2)
 
 
