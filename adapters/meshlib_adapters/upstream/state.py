@@ -95,7 +95,11 @@ class UpstreamState:
         """Take the endpoints of a new snapshot; the pools of those that stay are kept, those of the
         others closed.
         """
-        if upstream.strategy != self.upstream.strategy:
+        weights = {endpoint.address: endpoint.weight for endpoint in self.upstream.endpoints}
+        if upstream.strategy != self.upstream.strategy or any(
+            weights.get(endpoint.address, endpoint.weight) != endpoint.weight
+            for endpoint in upstream.endpoints
+        ):  # a pool that stays is the same to a strategy, whatever its weight
             self.strategy = create_strategy(upstream.strategy, _load)
         self.upstream = upstream
         before, self._pools = self._pools, {}

@@ -126,6 +126,26 @@ def test_a_spare_endpoint_is_no_substitute_while_others_are_well(loop: ScriptedL
     assert names([state.first() for _ in range(4)]) == ["a.3"] * 4
 
 
+@pytest.mark.parametrize("strategy", ["weighted_round_robin", "least_connections"])
+def test_a_new_snapshot_may_change_weights_alone(loop: ScriptedLoop, strategy: str) -> None:
+    upstream = replace(UPSTREAM, endpoints=ENDPOINTS[:2], strategy=strategy)
+    state = state_of(loop, upstream)
+    pools = state.ready
+    assert names([state.first() for _ in range(4)]) == ["a.1", "a.2", "a.1", "a.2"]
+    heavy = replace(ENDPOINTS[1], weight=1000)
+    state.update(replace(upstream, endpoints=(ENDPOINTS[0], heavy)))
+    assert state.ready == pools
+    assert names([state.first() for _ in range(9)]) == ["a.2"] * 9
+
+
+def test_a_spare_that_becomes_an_equal_gets_its_turn(loop: ScriptedLoop) -> None:
+    spare = replace(ENDPOINTS[1], weight=0)
+    state = state_of(loop, replace(UPSTREAM, endpoints=(ENDPOINTS[0], spare)))
+    assert names([state.first() for _ in range(2)]) == ["a.1", "a.1"]
+    state.update(replace(UPSTREAM, endpoints=ENDPOINTS[:2]))
+    assert set(names([state.first() for _ in range(2)])) == {"a.1", "a.2"}
+
+
 def test_a_new_snapshot_may_change_the_strategy(loop: ScriptedLoop) -> None:
     state = state_of(loop)
     busy(state.ready[0])
