@@ -22,7 +22,7 @@ from meshlib.tls import (
 )
 from meshlib.tls.alerts import HANDSHAKE_FAILURE
 from meshlib_adapters.config.readers import Address, read_addresses
-from meshlib_adapters.listeners.plain_http import REFUSAL
+from meshlib_adapters.listeners.plain_http import refusal
 from meshlib_adapters.sockets.binding import bind_address, explain_bind_error
 
 __all__ = ["take_bytes"]
@@ -143,7 +143,7 @@ def _read_hello(client: socket.socket) -> tuple[bytes, bytes]:
         except ClientHelloError as error:
             return data, alert_record(error.alert)
         if isinstance(found, NotTLS):
-            return data, REFUSAL if found.kind is ForeignProtocol.HTTP else b""
+            return data, refusal() if found.kind is ForeignProtocol.HTTP else b""
         if found is not NEED_DATA:
             break
     return data, alert_record(HANDSHAKE_FAILURE)

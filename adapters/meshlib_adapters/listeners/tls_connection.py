@@ -25,7 +25,7 @@ from meshlib.proxy_protocol import ProxyHeader
 from meshlib.tls import ForeignProtocol, NotTLS, alert_record
 from meshlib.tls.alerts import INTERNAL_ERROR
 from meshlib_adapters.listeners.handover import HandedOver
-from meshlib_adapters.listeners.plain_http import REFUSAL, PlainRequest
+from meshlib_adapters.listeners.plain_http import PlainRequest, refusal
 from meshlib_adapters.listeners.tls_opening import TLSOpening
 from meshlib_adapters.listeners.tls_shared import TLSShared
 from meshlib_adapters.listeners.tunnel import Tunnel
@@ -223,7 +223,7 @@ class TLSConnection:
             self._plain = PlainRequest(settings.redirect_status, settings.public_port)
             self._read_head(self._received)
         else:
-            self._refuse(REFUSAL, "not_tls_http")
+            self._refuse(refusal(), "not_tls_http")
 
     def _read_head(self, data: bytes) -> None:
         assert self._plain is not None

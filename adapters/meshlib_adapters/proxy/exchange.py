@@ -277,7 +277,7 @@ class Exchange:
             self.state = _RESPONDING
             self.status = decision.rule.status
             date = self.proxy.date()
-            self.front.send_local(local_redirect(decision, head.target, date=date))
+            self.front.send_local(local_redirect(decision.rule, head.target, date=date))
         else:
             self.local_error(decision.status, decision.reason, retry_after=decision.retry_after)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from meshlib.decision import Redirect
 from meshlib.http1.response import reason_phrase
+from meshlib.model import RedirectRule
 from meshlib.redirects import location
 
 __all__ = ["LocalResponse", "local_error", "local_redirect"]
@@ -61,12 +61,14 @@ def local_error(
     *,
     head_only: bool = False,
     retry_after: int | None = None,
+    text: str = "",
     date: str,
 ) -> LocalResponse:
-    """An error with a line of text for people. `retry_after` is in seconds; `head_only` leaves the
-    body out (HEAD).
+    """An error with a line of text for people: `text`, or what its status says. `retry_after` is in
+    seconds; `head_only` leaves the body out (HEAD).
     """
-    body = f"{status} {reason_phrase(status)}\n{_TEXTS.get(status, '')}".strip().encode() + b"\n"
+    text = text or _TEXTS.get(status, "")
+    body = f"{status} {reason_phrase(status)}\n{text}".strip().encode() + b"\n"
     fields = [
         (b"Date", date.encode()),
         (b"Content-Type", b"text/plain; charset=utf-8"),
@@ -81,13 +83,13 @@ def local_error(
     return LocalResponse(status, reason, tuple(fields), b"" if head_only else body)
 
 
-def local_redirect(decision: Redirect, target: bytes, *, date: str) -> LocalResponse:
+def local_redirect(rule: RedirectRule, target: bytes, *, date: str) -> LocalResponse:
     """A redirect without a body; 301 and 302 let clients change POST to GET, 307 and 308 do not
     (RFC 9110 15.4). `target` is the request's.
     """
     fields = (
         (b"Date", date.encode()),
-        (b"Location", location(decision.rule, target)),
+        (b"Location", location(rule, target)),
         (b"Content-Length", b"0"),
     )
-    return LocalResponse(decision.rule.status, "redirect", fields)
+    return LocalResponse(rule.status, "redirect", fields)

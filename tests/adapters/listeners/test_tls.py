@@ -452,7 +452,11 @@ def test_plain_http_is_told_so(run: Run, lab: MakeLab) -> None:
                 port, b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n" + b"x" * 100_000
             )
             assert reply.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-            assert reply.endswith(b"plain HTTP sent to the TLS port\n")
+            assert reply.endswith(
+                b"\r\n\r\n400 Bad Request\nThis port takes TLS only, not plain HTTP.\n"
+            )
+            assert b"\r\nDate: " in reply
+            assert b"\r\nCache-Control: no-store\r\n" in reply
 
     run(main())
 
@@ -493,6 +497,8 @@ def test_plain_http_is_sent_to_https(
             else:
                 assert reply.startswith(b"HTTP/1.1 308 ")
                 assert b"\r\nLocation: " + location + b"\r\n" in reply
+                assert b"\r\nDate: " in reply
+                assert reply.endswith(b"\r\nConnection: close\r\n\r\n")
 
     run(main())
 
