@@ -83,13 +83,13 @@ class RoutingTable:
         "_diagnostics",
         "_exact",
         "_http",
-        "_indexes",
-        "_neighbours",
         "_routes",
         "_sni",
         "_unmatched",
         "compiled_hosts",
         "https_port",
+        "indexes",
+        "neighbours",
         "retry_after",
         "rules",
         "snapshot",
@@ -116,16 +116,16 @@ class RoutingTable:
         self._unmatched = Respond(
             unmatched_status, "no_route", retry_after if unmatched_status == 503 else None
         )
-        self._indexes = Indexes()
-        self._http, self._sni = self._indexes.http, self._indexes.sni
-        self._neighbours = Neighbours()
+        self.indexes = Indexes()
+        self._http, self._sni = self.indexes.http, self.indexes.sni
+        self.neighbours = Neighbours()
         self._exact: dict[bytes, Site[TableDecision]] = {}
         self._chains: dict[bytes, Chain[TableDecision]] = {}
         self._routes: tuple[Route, ...] | None = None
         self._diagnostics: tuple[Diagnostic, ...] | None = None
 
     def __repr__(self) -> str:
-        count = len(self._indexes.ports.slots)
+        count = len(self.indexes.ports.slots)
         ports = f", {count} ports" if count else ""
         hosts = f"{len(self._http.sites)} http hosts, {len(self._sni.sites)} sni hosts"
         return f"<RoutingTable {hosts}{ports}>"
@@ -170,10 +170,10 @@ class RoutingTable:
         )
         touched = Touched(gone, come)
         renamed = table._changed_names(base)
-        touched.add_names(renamed, base._http, base._sni, base._indexes.ports)
+        touched.add_names(renamed, base._http, base._sni, base.indexes.ports)
         table._compile(base, touched)
         everywhere = any(name.startswith("*") for name in renamed)
-        table._neighbours = base._neighbours.updated(
+        table.neighbours = base.neighbours.updated(
             touched.hosts,
             table._http,
             table._sni,
@@ -190,7 +190,7 @@ class RoutingTable:
         """Names whose owner, or whose guests, are not what they were in `base`."""
         found = changed_tenures(base.tenures, self.tenures)
         if found:
-            for host in base._neighbours.orphans:
+            for host in base.neighbours.orphans:
                 if base.right(host).key != self.right(host).key:
                     found.add(host)
         return found
@@ -205,8 +205,8 @@ class RoutingTable:
     def _compile(self, base: RoutingTable, touched: Touched) -> None:
         self.compiled_hosts = len(touched.http) + len(touched.sni)
         decide = partial(decide_http, retry_after=self.retry_after, https_port=self.https_port)
-        self._indexes = base._indexes.updated(touched, decide, self._divide)
-        self._http, self._sni = self._indexes.http, self._indexes.sni
+        self.indexes = base.indexes.updated(touched, decide, self._divide)
+        self._http, self._sni = self.indexes.http, self.indexes.sni
         self._exact = dict(base._exact)
         for host in touched.http:
             if not host.startswith("*"):
@@ -325,13 +325,13 @@ class RoutingTable:
 
     def route_port(self, port: ListeningPort) -> PortDecision:
         """The decision for what comes to `port`; never raises."""
-        slot = self._indexes.ports.slots.get(port)
+        slot = self.indexes.ports.slots.get(port)
         return slot.decision if slot is not None else _NOBODYS_PORT
 
     @property
     def ports(self) -> Mapping[ListeningPort, Slot[PortDecision]]:
         """Every port that some route has for itself, with all claims on it."""
-        return MappingProxyType(self._indexes.ports.slots)
+        return MappingProxyType(self.indexes.ports.slots)
 
     def matching(
         self, scheme: Scheme, host: str
@@ -362,7 +362,7 @@ class RoutingTable:
     @property
     def upstreams(self) -> Mapping[UpstreamKey, Upstream]:
         """Every upstream of a winning route by key, merged ones under keys of their own."""
-        return MappingProxyType(self._indexes.upstreams)
+        return MappingProxyType(self.indexes.upstreams)
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -370,19 +370,19 @@ class RoutingTable:
         specific path first; ports last.
         """
         if self._routes is None:
-            self._routes = tuple(slot.route for slot in self._indexes.slots())
+            self._routes = tuple(slot.route for slot in self.indexes.slots())
         return self._routes
 
     @property
     def owners(self) -> tuple[str, ...]:
         """Owner of each of `routes`, in their order (`Contribution.owner`)."""
-        return tuple(slot.claims[0].owner for slot in self._indexes.slots())
+        return tuple(slot.claims[0].owner for slot in self.indexes.slots())
 
     def barred(self, scheme: Scheme, name: str) -> Barred | None:
         """Claims of `scheme` on a host pattern, or on the number of a port, that are not admitted;
         None for none.
         """
-        return self._indexes.barred(scheme, name)
+        return self.indexes.barred(scheme, name)
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -392,8 +392,8 @@ class RoutingTable:
         """
         if self._diagnostics is None:
             conflicts = [
-                *self._indexes.diagnostics(),
-                *self._neighbours.diagnostics(self._http, self._sni, self.tenures),
+                *self.indexes.diagnostics(),
+                *self.neighbours.diagnostics(self._http, self._sni, self.tenures),
             ]
             self._diagnostics = (*self.snapshot.diagnostics, *first_of_each_service(conflicts))
         return self._diagnostics

@@ -342,7 +342,7 @@ class OverASGI:
     def __init__(self, stand: Stand) -> None:
         self._stand = stand
         self._gateway = Gateway(mesh=stand.mesh, settings=stand.proxy.settings)
-        self._gateway._proxy = stand.proxy  # the one with an access log
+        self._gateway.proxy = stand.proxy  # the one with an access log
         self._sent: list[Message] = []
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self._websocket = False
@@ -386,7 +386,7 @@ class OverASGI:
         self._messages.put_nowait({"type": f"{kind}.disconnect"})
 
     def wait_too_long(self) -> None:
-        for exchange in self._gateway._exchanges:
+        for exchange in self._gateway.exchanges:
             exchange.check_progress(self._stand.loop.time() + 1e6)
 
     @property

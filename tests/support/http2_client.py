@@ -93,7 +93,7 @@ class Client2:
         self.ended = ""
         self.open_windows = open_windows
         self._buffer = bytearray()
-        self._next = 1
+        self.next_number = 1
         if hello:
             settings = SettingsFrame(0)
             settings.settings = {SettingsFrame.INITIAL_WINDOW_SIZE: window}
@@ -120,7 +120,7 @@ class Client2:
     def head(self, pairs: Pairs, number: int = 0, *, end: bool = True) -> bytes:
         """A HEADERS frame on the next stream, or on that one."""
         if not number:
-            number, self._next = self._next, self._next + 2
+            number, self.next_number = self.next_number, self.next_number + 2
         frame = HeadersFrame(number, flags=["END_HEADERS", *(["END_STREAM"] if end else [])])
         frame.data = self.encoder.encode([(_bytes(name), _bytes(value)) for name, value in pairs])
         return frame.serialize()
@@ -128,7 +128,7 @@ class Client2:
     def ask(self, pairs: Pairs, *, end: bool = True) -> int:
         """Begin a request; its stream."""
         self.send(self.head(pairs, end=end))
-        return self._next - 2
+        return self.next_number - 2
 
     def data(self, number: int, data: bytes, *, end: bool = False) -> None:
         """A DATA frame."""

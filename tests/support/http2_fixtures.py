@@ -45,13 +45,13 @@ class Site:
 
     def streams(self) -> int:
         """Streams open now."""
-        return self.running.call(lambda: sum(len(c.streams) for c in self._connections()))
+        return self.running.call(lambda: sum(len(c.streams) for c in self.connections()))
 
     def kept(self) -> list[int]:
         """Bytes of responses that wait, by connection."""
-        return self.running.call(lambda: [c.streams.kept for c in self._connections()])
+        return self.running.call(lambda: [c.streams.kept for c in self.connections()])
 
-    def _connections(self) -> list[HTTP2Front]:
+    def connections(self) -> list[HTTP2Front]:
         return [c for c in self.running.listener.clients if isinstance(c, HTTP2Front)]
 
     def stop(self) -> None:
@@ -93,7 +93,7 @@ def start(stack: contextlib.ExitStack, backend: object, loop_factory: LoopFactor
         running = RunningGateway(
             snapshot, settings, policy=policy, loop_factory=loop_factory, https_port=https_port
         )
-        running.proxy.upstreams._http2 = upstream_limits  # nobody has been asked yet
+        running.proxy.upstreams.http2 = upstream_limits  # nobody has been asked yet
 
         def connection() -> HTTP2Front:
             return HTTP2Front(

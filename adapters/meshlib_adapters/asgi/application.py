@@ -64,12 +64,12 @@ class Gateway:
             mesh.on_error = log_failure  # a provider must not end because a subscriber failed
         self._settings = settings or HTTPSettings()
         self._policy = policy or ForwardingPolicy()
-        self._proxy: Proxy | None = None
+        self.proxy: Proxy | None = None
         self._followers: list[asyncio.Task[None]] = []
         self._sweeper: asyncio.Task[None] | None = None
         self._startup_wait = startup_wait
         self._informed = False
-        self._exchanges: set[AwaitedExchange] = set()
+        self.exchanges: set[AwaitedExchange] = set()
         self._users = 0
 
     async def __aenter__(self) -> Self:
@@ -123,9 +123,9 @@ class Gateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._proxy is not None:
-            self._proxy.close()
-            self._proxy = None
+        if self.proxy is not None:
+            self.proxy.close()
+            self.proxy = None
             await asyncio.sleep(0)  # transports close in the next round of the loop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -179,7 +179,7 @@ class Gateway:
         unknown = isinstance(otherwise, Respond) and otherwise.reason == "no_route"
         if unknown and self._providers and not self._informed:  # unknown is not empty
             otherwise = Respond(503, "no_route", 1)
-        self._exchanges.add(exchange)
+        self.exchanges.add(exchange)
         try:
             if otherwise is None:
                 with contextlib.suppress(
@@ -196,19 +196,19 @@ class Gateway:
                 except NoResponse as failure:
                     await _deny(scope, receive, send, failure.response)
         finally:
-            self._exchanges.discard(exchange)
+            self.exchanges.discard(exchange)
             exchange.close()
 
     def _shared(self) -> Proxy:
         loop = asyncio.get_running_loop()
-        proxy = self._proxy
+        proxy = self.proxy
         if proxy is None or proxy.loop is not loop:
             if proxy is not None:  # test clients give each request a loop of its own
                 # What was left of the other loop's connections cannot be closed any more.
                 with contextlib.suppress(RuntimeError):
                     proxy.close()
-            self._proxy = proxy = Proxy(self._mesh, self._settings, policy=self._policy)
-            self._sweeper = asyncio.create_task(_sweep(proxy, self._exchanges))
+            self.proxy = proxy = Proxy(self._mesh, self._settings, policy=self._policy)
+            self._sweeper = asyncio.create_task(_sweep(proxy, self.exchanges))
         return proxy
 
     async def _exchange(

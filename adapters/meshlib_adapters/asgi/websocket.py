@@ -29,7 +29,7 @@ from meshlib_adapters.proxy.local_responses import local_error
 from meshlib_adapters.turns import MESSAGE
 from meshlib_adapters.upstream.messages import ForwardResponse
 
-__all__ = ["relay_websocket"]
+__all__ = ["relay_websocket", "send_messages"]
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 # A message is passed on whole, because ASGI has no parts of one; larger ones end the connection
@@ -128,7 +128,7 @@ async def _deny(
 async def _relay(
     exchange: AwaitedExchange, frames: Connection, client: asyncio.Task[bool], send: Send
 ) -> None:
-    upstream = asyncio.create_task(_from_upstream(exchange, frames, send))
+    upstream = asyncio.create_task(send_messages(exchange, frames, send))
     try:
         await asyncio.wait({upstream, client}, return_when=asyncio.FIRST_COMPLETED)
         if client.done() and not client.result():
@@ -173,7 +173,8 @@ async def _from_client(exchange: AwaitedExchange, frames: Connection, receive: R
             return bool(message["type"] == "websocket.disconnect")
 
 
-async def _from_upstream(exchange: AwaitedExchange, frames: Connection, send: Send) -> None:
+async def send_messages(exchange: AwaitedExchange, frames: Connection, send: Send) -> None:
+    """Send the client what the endpoint says, as messages of ASGI, until it ends."""
     text = io.StringIO()
     binary = io.BytesIO()
     size = 0

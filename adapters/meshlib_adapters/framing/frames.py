@@ -129,6 +129,11 @@ class Frames(H2Connection):
         self._prepare_for_sending(frames)
         return events
 
+    @property
+    def remembered(self) -> int:
+        """How many streams are known, those that are over included."""
+        return len(self.streams) + len(self._closed_streams)
+
     def is_open(self, number: int) -> bool:
         """Return whether anything can still happen on the stream."""
         stream = self.streams.get(number)

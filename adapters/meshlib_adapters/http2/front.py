@@ -51,13 +51,13 @@ class HTTP2Front(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_intake",
         "_output",
         "_paused",
         "_progress",
         "_rested",
         "_turn",
         "claimed",
+        "intake",
         "keeper",
         "peer",
         "phase",
@@ -96,7 +96,7 @@ class HTTP2Front(asyncio.Protocol):
         limits = settings or HTTP2Settings()
         frames = ServerFrames(proxy.settings.head_size, limits)
         policy = FramePolicy(limits, proxy.settings.head_size, now)
-        self._intake = intake = Intake(frames, policy, _PREFACE)
+        self.intake = intake = Intake(frames, policy, _PREFACE)
         self._output = output = Output(proxy.loop, frames, policy, proxy.settings.buffer_size)
         self.streams = streams = OpenStreams(self, proxy, self.peer, tls, frames, policy, output)
         self._progress = Progress(proxy.settings, frames, intake, streams, now)
@@ -163,7 +163,7 @@ class HTTP2Front(asyncio.Protocol):
         """Frames, or parts of them."""
         if not self._output.closed:
             self._progress.received += len(data)
-            self._intake.receive_data(data)
+            self.intake.receive_data(data)
             if self._turn.over:
                 # Not before: most turns end with nothing left to read, and pausing costs more than
                 # a frame.
@@ -176,9 +176,9 @@ class HTTP2Front(asyncio.Protocol):
         if output.closed:
             return
         now = monotonic()
-        taken = self._intake.taken
+        taken = self.intake.taken
         try:
-            events = self._intake.take(self._turn, now)
+            events = self.intake.take(self._turn, now)
         except FrameError as error:
             self._end(None, error.reason)
             return
@@ -187,7 +187,7 @@ class HTTP2Front(asyncio.Protocol):
             if output.closed:
                 return
         if not self.streams:
-            self._wait(now, moved=self._intake.taken > taken)
+            self._wait(now, moved=self.intake.taken > taken)
         output.flush()
         self._steer()
 
@@ -197,7 +197,7 @@ class HTTP2Front(asyncio.Protocol):
         # make it less idle.
         if self.streams.leaving:
             self._close()
-        elif self._intake.in_head:
+        elif self.intake.in_head:
             if self.phase is Phase.IDLE:
                 limits = self.proxy.settings
                 self.phase = Phase.HEAD
@@ -329,7 +329,7 @@ class HTTP2Front(asyncio.Protocol):
         if self.phase is not Phase.STREAM:
             return
         streams = self.streams
-        if not self._intake.in_head:
+        if not self.intake.in_head:
             streams.head_since = now
         elif now - streams.head_since >= self.proxy.settings.head_read:
             # Beside requests, whose time-outs are others.

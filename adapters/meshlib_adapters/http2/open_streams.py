@@ -62,11 +62,11 @@ class OpenStreams:
 
     __slots__ = (
         "_fields",
-        "_frames",
         "_open",
         "_output",
         "_owner",
         "_policy",
+        "frames",
         "head_since",
         "kept",
         "leaving",
@@ -87,7 +87,7 @@ class OpenStreams:
         output: Output,
     ) -> None:
         self._owner = owner
-        self._frames = frames
+        self.frames = frames
         self._policy = policy
         self._output = output
         self._open: dict[int, Stream] = {}
@@ -165,7 +165,7 @@ class OpenStreams:
             return  # taken back at once: nobody is asked
         if self.leaving:
             # The client knows by our GOAWAY that it may ask elsewhere.
-            self._frames.reset_stream(number, ErrorCodes.REFUSED_STREAM)
+            self.frames.reset_stream(number, ErrorCodes.REFUSED_STREAM)
             self.malformed()
             return
         self.head_since = monotonic()  # of the next one, at the earliest
@@ -206,28 +206,28 @@ class OpenStreams:
     def acknowledge(self, number: int, size: int) -> None:
         """Let the client send as many bytes more: these are gone."""
         if size and not self._output.closed:
-            self._frames.acknowledge_received_data(size, number)
+            self.frames.acknowledge_received_data(size, number)
 
     def send_head(self, stream: Stream, pairs: list[Pair], *, end: bool) -> None:
         """Send the head of a response."""
-        self._frames.send_headers(stream.number, pairs, end_stream=end)
+        self.frames.send_headers(stream.number, pairs, end_stream=end)
         self._output.flush_soon()
 
     def send_data(self, stream: Stream, data: bytes, *, end: bool) -> None:
         """Send a frame of its body."""
         self.sent += len(data)
-        self._frames.send_data(stream.number, data, end_stream=end)
+        self.frames.send_data(stream.number, data, end_stream=end)
 
     def send_trailers(self, stream: Stream, fields: list[Pair]) -> None:
         """Send the trailers, which end it."""
-        self._frames.send_headers(stream.number, fields, end_stream=True)
+        self.frames.send_headers(stream.number, fields, end_stream=True)
 
     def reset(self, stream: Stream, code: ErrorCodes) -> None:
         """End a stream before its time; its client may have ended it meanwhile, in the same
         read.
         """
-        if not self._output.closed and self._frames.is_open(stream.number):
-            self._frames.reset_stream(stream.number, code)
+        if not self._output.closed and self.frames.is_open(stream.number):
+            self.frames.reset_stream(stream.number, code)
             self._output.flush_soon()
 
     def ready(self, stream: Stream) -> None:

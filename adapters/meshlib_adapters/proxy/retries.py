@@ -86,7 +86,6 @@ class UpstreamRequest:
 
     __slots__ = (
         "_announced",
-        "_connecting",
         "_done",
         "_idempotent",
         "_paused",
@@ -94,10 +93,10 @@ class UpstreamRequest:
         "_receiver",
         "_replay",
         "_small",
-        "_state",
         "_tried",
         "_upstreams",
         "_waiting",
+        "connecting",
         "connection",
         "message",
         "on_data",
@@ -108,6 +107,7 @@ class UpstreamRequest:
         "on_upgrade",
         "on_upstream_paused",
         "pool",
+        "state",
         "tries",
     )
 
@@ -125,9 +125,9 @@ class UpstreamRequest:
         self.connection: EndpointConnection | None = None
         self.pool: EndpointPool | None = None
         self.tries = 0
-        self._connecting: ConnectAttempt | None = None
+        self.connecting: ConnectAttempt | None = None
         self._waiting: RequestQueue | None = None
-        self._state: UpstreamState | None = None
+        self.state: UpstreamState | None = None
         self._tried: list[EndpointPool] = []
         # Pools with connections that have announced our client.
         self._announced: set[EndpointPool] = set()
@@ -153,10 +153,10 @@ class UpstreamRequest:
         before this returns.
         """
         upstream = decision.upstream
-        state = self._state
+        state = self.state
         # Most requests of a connection go where the last one went.
         if state is None or state.upstream is not upstream or state.closed:
-            self._state = state = self._upstreams.state(upstream)
+            self.state = state = self._upstreams.state(upstream)
         message = self.message
         self._idempotent = message.head.method in _IDEMPOTENT
         self._done = done
@@ -176,7 +176,7 @@ class UpstreamRequest:
             connection.begin(self, message, body, done=done)
         else:
             self._pending = body
-            self._connecting = pool.connect(self)
+            self.connecting = pool.connect(self)
 
     def send(self, data: bytes, *, done: bool) -> None:
         """More of the body."""
@@ -188,7 +188,7 @@ class UpstreamRequest:
         connection = self.connection
         if connection is not None:
             connection.send(data, done=done)
-        elif self._connecting is not None or self._waiting is not None:
+        elif self.connecting is not None or self._waiting is not None:
             self._pending += data
             if len(self._pending) > self._upstreams.settings.buffer_size and not self._paused:
                 self._paused = True
@@ -223,7 +223,7 @@ class UpstreamRequest:
         self._end(Failure.TIMED_OUT, "the upstream did not respond in time", began=False)
 
     def _drop_connection(self) -> None:
-        connecting, self._connecting = self._connecting, None
+        connecting, self.connecting = self.connecting, None
         if connecting is not None:
             connecting.cancel()
         connection, self.connection = self.connection, None
@@ -236,14 +236,14 @@ class UpstreamRequest:
             for pool in self._announced:
                 pool.drop_client(self)
             self._announced = set()
-        return self.connection is None and self._connecting is None and self._waiting is None
+        return self.connection is None and self.connecting is None and self._waiting is None
 
     @property
     def stage(self) -> str:
         """What a request without a response waits for, as in end reasons: Q, admission; C, a
         connection; H, the response.
         """
-        return "Q" if self._waiting is not None else "C" if self._connecting is not None else "H"
+        return "Q" if self._waiting is not None else "C" if self.connecting is not None else "H"
 
     # As a `QueuedRequest`.
 
@@ -285,7 +285,7 @@ class UpstreamRequest:
 
     def on_connection(self, connection: EndpointConnection, seconds: float) -> None:
         """A connection that was being made is there."""
-        self._connecting = None
+        self.connecting = None
         pool = self.pool
         if connection.owner is not None and pool is not None:
             self._announced = {pool, *(other for other in self._announced if not other.closed)}
@@ -295,7 +295,7 @@ class UpstreamRequest:
 
     def on_connect_failed(self, reason: str) -> None:
         """Ask the next endpoint: none has seen a byte yet."""
-        self._connecting = None
+        self.connecting = None
         pool = cast("EndpointPool", self.pool)  # that the connection was asked of
         self._tried.append(pool)
         following = self._following()
@@ -311,7 +311,7 @@ class UpstreamRequest:
     def on_failure(self, failure: Failure, message: str, began: bool) -> None:
         """The connection ended before the response did."""
         connection, self.connection = self.connection, None
-        pool, replay, state = self.pool, self._replay, self._state
+        pool, replay, state = self.pool, self._replay, self.state
         repeatable = self._idempotent or (connection is not None and connection.unsent)
         whole = self._done and not self.message.upgrade
         if began or replay is None or not repeatable or not whole or pool is None or state is None:
@@ -336,7 +336,7 @@ class UpstreamRequest:
         connection = pool.take(self)
         if connection is None:
             self._pending = body
-            self._connecting = pool.connect(self)
+            self.connecting = pool.connect(self)
         else:
             self._begin(connection, body)
 
@@ -346,7 +346,7 @@ class UpstreamRequest:
         connection.begin(self, self.message, body, done=self._done)
 
     def _following(self) -> EndpointPool | None:
-        state = self._state
+        state = self.state
         if state is None or self.tries >= self._upstreams.settings.max_tries:
             return None
         return state.following(self._tried)

@@ -65,7 +65,6 @@ class HTTP2EndpointConnection(EndpointSocket):
         "_ended",
         "_frames",
         "_going",
-        "_intake",
         "_kind",
         "_left",
         "_limits",
@@ -76,6 +75,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         "_request_chunks",
         "_sending_paused",
         "_stream",
+        "intake",
     )
 
     def __init__(self, home: ConnectionHome, limits: HTTP2Settings | None = None) -> None:
@@ -84,7 +84,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         # Made with the first request: a PROXY protocol header may have to precede the preface.
         self._frames: ClientFrames | None = None
         self._policy: FramePolicy | None = None
-        self._intake: Intake | None = None
+        self.intake: Intake | None = None
         self._early = b""  # bytes of the endpoint that came before that
         self._request = ForwardRequest()  # the last one
         self._kind = BodyKind.NONE
@@ -149,7 +149,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         head_size = self.home.settings.head_size
         self._frames = frames = ClientFrames(head_size)
         self._policy = policy = FramePolicy(self._limits, head_size, monotonic())
-        self._intake = Intake(frames, policy)
+        self.intake = Intake(frames, policy)
         early, self._early = self._early, b""
         self.data_received(early)
         return frames, policy
@@ -223,7 +223,7 @@ class HTTP2EndpointConnection(EndpointSocket):
 
     def data_received(self, data: bytes) -> None:
         """Frames."""
-        intake = self._intake
+        intake = self.intake
         if intake is None:
             self._early += data
             if len(self._early) > _FRAME:
@@ -238,7 +238,7 @@ class HTTP2EndpointConnection(EndpointSocket):
             self._go_on()
 
     def _go_on(self) -> None:
-        frames, intake = self._frames, self._intake
+        frames, intake = self._frames, self.intake
         if self.closed or self.paused & PRESSURE or frames is None or intake is None:
             return  # `resume` goes on
         try:

@@ -51,7 +51,7 @@ class UpstreamRegistry:
         fast_paths: FastPaths = ALL,
     ) -> None:
         self.settings = settings
-        self._http2 = http2
+        self.http2 = http2
         self.loop = loop
         self.fast_paths = fast_paths
         # Of responses, and of requests to the gateway.
@@ -77,7 +77,7 @@ class UpstreamRegistry:
                 self.counters.setdefault(upstream.name, UpstreamCounters()),
                 self.known_lines,
                 self.write_batch,
-                self._http2,
+                self.http2,
                 self.fast_paths,
             )
             self._states[upstream.key] = state

@@ -107,7 +107,7 @@ class UpstreamState:
             key = (endpoint.id, endpoint.host, endpoint.port)
             pool = before.pop(key, None)
             if pool is None:
-                pool = self._make_pool(endpoint)
+                pool = self.create_pool(endpoint)
                 if self.ready:  # it joins others
                     pool.warm_up()
             pool.endpoint = endpoint
@@ -120,7 +120,7 @@ class UpstreamState:
         if self.queue is not None:
             self.queue.wake()  # new endpoints have room
 
-    def _make_pool(self, endpoint: Endpoint) -> EndpointPool:
+    def create_pool(self, endpoint: Endpoint) -> EndpointPool:
         transport = self.upstream.transport
         version, queue = transport.proxy_protocol, self.queue
         most = self._settings.max_requests_per_endpoint

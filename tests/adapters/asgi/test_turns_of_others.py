@@ -30,7 +30,7 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.asgi.types import Message as ASGIMessage
 from meshlib_adapters.asgi.types import Scope
-from meshlib_adapters.asgi.websocket import _from_upstream
+from meshlib_adapters.asgi.websocket import send_messages
 from meshlib_adapters.proxy.awaited import AwaitedExchange
 from meshlib_adapters.turns import MESSAGE, WORK
 from tests.support.asgi_raw import Handler, backend
@@ -197,7 +197,7 @@ async def test_pings_of_an_upstream_that_does_not_read() -> None:
     pings = b"".join([theirs.send(Ping(b"x")) for _ in range(100)])
     told: list[ASGIMessage] = []
     full = Full()
-    task = asyncio.create_task(_from_upstream(cast("AwaitedExchange", full), ours, send))
+    task = asyncio.create_task(send_messages(cast("AwaitedExchange", full), ours, send))
     for _ in range(100):
         await asyncio.sleep(0)
     assert (full.pongs, full.reads) == (0, 1)

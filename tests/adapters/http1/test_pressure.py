@@ -56,7 +56,7 @@ def connecting(site: Place) -> ConnectAttempt:
     site.client.data_received(UPLOAD)
     site.client.data_received(MUCH)
     assert not site.wire.reading
-    attempt = site.client.exchange.request._connecting
+    attempt = site.client.exchange.request.connecting
     assert attempt is not None
     attempt.cancel()
     return attempt
@@ -95,8 +95,8 @@ def test_another_endpoint_that_has_a_connection_takes_it(
     connecting(site)
     _, wire = site.endpoint()
     request, other = site.client.exchange.request, site.pool()
-    assert request._state is not None
-    gone = request._state._make_pool(other.endpoint)
+    assert request.state is not None
+    gone = request.state.create_pool(other.endpoint)
     request.pool = gone
     request.on_connect_failed("connect_timeout")
     assert request.pool is other
@@ -109,7 +109,7 @@ def test_the_next_client_has_to_wait_like_any_other(place: Callable[..., Place])
     site = place()
     chunked = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     site.client.data_received(chunked)
-    attempt = site.client.exchange.request._connecting
+    attempt = site.client.exchange.request.connecting
     assert attempt is not None
     attempt.cancel()
     size = len(MUCH)

@@ -247,13 +247,13 @@ def test_a_turn_is_bounded(start: StartSite, backend: Make) -> None:
     )
 
     def feed() -> int:
-        stream = next(iter(site._connections()[0].streams))
+        stream = next(iter(site.connections()[0].streams))
         connection = stream.exchange.request.connection
         assert isinstance(connection, HTTP2EndpointConnection)
-        assert connection._intake is not None
-        before = connection._intake.taken
+        assert connection.intake is not None
+        before = connection.intake.taken
         connection.data_received(PingFrame(0, b"12345678").serialize() * 5000)
-        return connection._intake.taken - before
+        return connection.intake.taken - before
 
     assert 0 < site.running.call(feed) <= WORK // FRAME + 1
     client.cancel(number)
@@ -313,7 +313,7 @@ def test_an_endpoint_that_does_not_read(start: StartSite, backend: Make) -> None
         peer.read_rest()
 
     def waiting() -> int:
-        streams = [stream for c in site._connections() for stream in c.streams]
+        streams = [stream for c in site.connections() for stream in c.streams]
         connections = [stream.exchange.request.connection for stream in streams]
         return max(c.transport.get_write_buffer_size() for c in connections if c is not None)
 

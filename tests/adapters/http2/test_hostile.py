@@ -424,10 +424,10 @@ def test_a_client_that_is_gone_before_its_last_frame_was_looked_at(
     assert client.get().status == 200
 
     def leave() -> None:
-        (connection,) = site._connections()
+        (connection,) = site.connections()
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.sock.close()  # on loopback the reset has arrived when this returns
         connection.data_received(GoAwayFrame(0, last_stream_id=0).serialize())
 
     site.running.call(leave)
-    site.running.wait(lambda: site.running.call(lambda: not site._connections()))
+    site.running.wait(lambda: site.running.call(lambda: not site.connections()))

@@ -91,22 +91,22 @@ def trailers_in_upper_case(client: Client2) -> int:
 
 
 def a_status_in_a_request(client: Client2) -> int:
-    number = client._next
-    client._next += 2
+    number = client.next_number
+    client.next_number += 2
     headers(client, number, [(":status", "103"), LEARNED], "END_STREAM")
     return number
 
 
 def an_interim_status_in_a_request(client: Client2) -> int:
-    number = client._next
-    client._next += 2
+    number = client.next_number
+    client.next_number += 2
     headers(client, number, [(":status", "100"), LEARNED])
     return number
 
 
 def a_request_that_depends_on_itself(client: Client2) -> int:
-    number = client._next
-    client._next += 2
+    number = client.next_number
+    client.next_number += 2
     headers(
         client, number, [*request("/open"), LEARNED], "PRIORITY", "END_STREAM", depends_on=number
     )
@@ -156,7 +156,7 @@ def too_little_of_a_body(client: Client2) -> int:
 def too_little_of_a_body_in_one_read(client: Client2) -> int:
     pairs = request("/body", "a", LEARNED, ("content-length", "5"), method="POST")
     head = client.head(pairs, end=False)
-    number = client._next - 2
+    number = client.next_number - 2
     client.send(head + DataFrame(number, b"1234", flags=["END_STREAM"]).serialize())
     return number
 
@@ -244,7 +244,7 @@ def test_a_request_that_we_respond_to_ourselves_with_its_body_in_the_same_read(
     client = start(snapshot_of({"a": [backend()]}, redirects={"old": rule})).client()
     for _ in range(10):
         head = client.head(request("/x", host, method="POST"), end=False)
-        number = client._next - 2
+        number = client.next_number - 2
         if ends == "trailers":
             last = DataFrame(number, b"abc").serialize() + client.head([("x-trailer", "1")], number)
         else:

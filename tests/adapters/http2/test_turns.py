@@ -108,9 +108,7 @@ def test_every_kind_of_frame_is_counted(start: StartSite, backend: Make, name: s
 
 
 def taken(site: Site) -> list[int]:
-    return site.running.call(
-        lambda: [connection._intake.taken for connection in site._connections()]
-    )
+    return site.running.call(lambda: [connection.intake.taken for connection in site.connections()])
 
 
 @pytest.mark.parametrize("name", [*KINDS, "requests that we respond to"])
@@ -130,9 +128,9 @@ def test_a_turn_is_bounded(start: StartSite, backend: Make, name: str) -> None:
     (before,) = taken(site)
 
     def feed() -> int:
-        (connection,) = site._connections()
+        (connection,) = site.connections()
         connection.data_received(wire)
-        return connection._intake.taken
+        return connection.intake.taken
 
     frames = site.running.call(feed) - before
     assert 0 < frames <= 2 * WORK // FRAME + 2
@@ -166,7 +164,7 @@ def test_others_are_served_in_between(start: StartSite, backend: Make) -> None:
     base = sum(taken(site))
 
     def feed() -> None:
-        for connection in site._connections():
+        for connection in site.connections():
             if any(not stream.over for stream in connection.streams):
                 connection.data_received(wire)
 
@@ -204,8 +202,8 @@ def test_settings_that_nobody_knows_are_not_kept(start: StartSite, backend: Make
     client.ping()
 
     def known() -> int:
-        (connection,) = site._connections()
-        return len(connection.streams._frames.remote_settings)
+        (connection,) = site.connections()
+        return len(connection.streams.frames.remote_settings)
 
     before = site.running.call(known)
     for first in range(16, 60_016, 3000):
@@ -242,12 +240,7 @@ def test_what_is_kept_of_streams_that_are_over(start: StartSite, backend: Make) 
             client.send(b"".join(client.head(request("/#x")) for _ in range(100)))
             client.ping()
         sizes.append(
-            site.running.call(
-                lambda: [
-                    len(c.streams._frames.streams) + len(c.streams._frames._closed_streams)
-                    for c in site._connections()
-                ]
-            )[0]
+            site.running.call(lambda: [c.streams.frames.remembered for c in site.connections()])[0]
         )
     assert max(sizes) <= 1024 + 101
 

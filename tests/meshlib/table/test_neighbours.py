@@ -31,18 +31,18 @@ def test_meetings_and_orphans_follow_every_change() -> None:
     )
     beside = service("stack a", "sni://x.wild", age=3, name="beside")
     ledger, table = settled(Ledger(), 1, a, b, beside)
-    assert table._neighbours.orphans == {"y.wild"}
+    assert table.neighbours.orphans == {"y.wild"}
     assert told(table) == [("TBL004", "b"), ("TBL202", "beside")]
     ledger, table = settled(ledger, 2, a, b, previous=table)
     assert told(table) == [("TBL004", "b")]
     ledger, table = settled(ledger, 3, a, previous=table)
-    assert (table._neighbours.orphans, told(table)) == (frozenset(), [])
+    assert (table.neighbours.orphans, told(table)) == (frozenset(), [])
     # The wildcard is let go: what waited below it has its own name.
     less = replace(a, routes=a.routes[:1])
     ledger, table = settled(ledger, 4, less, b, previous=table)
     assert told(table) == [("TBL004", "b")]
     freed = RoutingTable.build(Snapshot((less, b), ledger.released(["*.wild"], 5).tenures), table)
-    assert (freed._neighbours.orphans, told(freed)) == (frozenset(), [])
+    assert (freed.neighbours.orphans, told(freed)) == (frozenset(), [])
     assert freed.compiled_hosts == 1
 
 

@@ -196,7 +196,7 @@ def test_a_port_that_others_ask_for_in_vain_is_told_and_remembered() -> None:
         replace(contribution("a", 1, route("a"), route("a", DNS)), owner="stack a"), evil
     )
     assert [code for code, _, _ in told(table)] == ["TBL004"]
-    index = table._indexes.ports
+    index = table.indexes.ports
     assert [index.named(name) for name in ("tcp://:5432", "udp://:1", "a.example")] == [
         (SQL,),
         (),
