@@ -226,6 +226,7 @@ def test_least_connections_go_where_few_are_open_however_they_ended(run: Run) ->
                 writer.close()
                 await until(lambda: not len(listener))
             assert sorted(found_in_turn) == sorted([one, other] * 3)
+            assert not listener._tunnels.chooser._open
 
     run(main())
 
