@@ -179,8 +179,8 @@ def test_providers_and_code_share_the_mesh(
         for record in caplog.records
         if record.name.startswith("meshlib")
     } == {"meshlib"}
-    assert "2 routes (1 added, 0 removed)" in caplog.text
-    assert "1 routes (0 added, 1 removed)" in caplog.text
+    assert "2 routes (1 added: http://late.example.com; 0 removed)" in caplog.text
+    assert "1 routes (0 added; 1 removed: http://" in caplog.text
     assert "HRM003" in caplog.text
     assert "the engine is gone" in caplog.text
 

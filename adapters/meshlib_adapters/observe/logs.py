@@ -12,6 +12,7 @@ import logging
 import re
 from typing import TextIO
 
+from meshlib.bounds import bounded_text
 from meshlib.mesh import Mesh
 from meshlib.model import Diagnostic, Route, Severity
 from meshlib_adapters.config.sections import LogSettings
@@ -37,6 +38,9 @@ _LEVELS = {
 }
 # More diagnostics than this in one change are one broken stack file repeated many times.
 _MOST_DIAGNOSTICS_A_CHANGE = 50
+# Of the routes that come or go, so many are named in the text; the fields have more.
+_NAMES_IN_TEXT = 3
+_LONGEST_NAME = 80
 # Lines of one kind that still count as a few: each names something else, so a few changes in
 # succession are logged in full.
 _MANY = 10
@@ -156,7 +160,6 @@ class SnapshotLog:
         )
         added, removed = come - gone, gone - come
         if added or removed:
-            message = "%d routes (%d added, %d removed)"
             fields = {
                 "routes": len(routes),
                 "added": _names(added),
@@ -164,7 +167,11 @@ class SnapshotLog:
                 "version": mesh.version,
             }
             self._logger.info(
-                message, len(routes), len(added), len(removed), extra={"fields": fields}
+                "%d routes (%s; %s)",
+                len(routes),
+                _count(added, "added"),
+                _count(removed, "removed"),
+                extra={"fields": fields},
             )
         diagnostics = frozenset(mesh.table.diagnostics)
         self._report(sorted(diagnostics - self._diagnostics, key=_order), gone=False)
@@ -202,6 +209,15 @@ def _order(item: Diagnostic) -> tuple[str, str, str, int]:
 
 def _names(pairs: frozenset[tuple[str, str]]) -> list[str]:
     return [name for name, _ in sorted(pairs)][:_MOST_DIAGNOSTICS_A_CHANGE]
+
+
+def _count(pairs: frozenset[tuple[str, str]], what: str) -> str:
+    # "0 removed", "2 added: a.example.com, b.example.com", "9 added: ... and 6 more".
+    if not pairs:
+        return f"0 {what}"
+    names = [bounded_text(name, _LONGEST_NAME) for name in _names(pairs)[:_NAMES_IN_TEXT]]
+    more = f" and {len(pairs) - len(names)} more" if len(pairs) > len(names) else ""
+    return f"{len(pairs)} {what}: {', '.join(names)}{more}"
 
 
 def _short(name: str) -> str:

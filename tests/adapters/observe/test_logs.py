@@ -114,7 +114,7 @@ def test_a_diagnostic_is_logged_when_it_appears_and_when_it_goes() -> None:
     mesh.publish("p", snapshot(wrong("HRM001"), hosts=("a.example.com",)))
     lines = stream.getvalue().splitlines()
     assert [line.partition("test: ")[2] for line in lines] == [
-        "1 routes (1 added, 0 removed)",
+        "1 routes (1 added: http://a.example.com; 0 removed)",
         "HRM001 shop: label.80, character 7: is wrong\\n! (do it right)",
     ]
     assert " ERROR " in lines[1]
@@ -144,7 +144,21 @@ def test_only_routes_that_changed_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     changed = Contribution("k7", "shop", 1, snapshot(hosts=("other",)).routes)
     mesh.publish("p", Snapshot.of([changed if item.key == "k7" else item for item in services]))
     assert sorted(named) == ["h7", "other"]
-    assert stream.getvalue().splitlines()[-1].endswith("2000 routes (1 added, 1 removed)")
+    assert (
+        stream.getvalue().splitlines()[-1].endswith("2000 routes (1 added: other; 1 removed: h7)")
+    )
+
+
+def test_the_text_names_the_first_routes_in_short() -> None:
+    stream = written("text")
+    mesh = Mesh()
+    mesh.subscribe(SnapshotLog(logger))
+    long = ".".join(["a" * 60] * 4)
+    mesh.publish("p", snapshot(hosts=(long, "d.example.com", "b.example.com", "c.example.com")))
+    text = stream.getvalue().splitlines()[-1].partition("test: ")[2]
+    assert text.startswith("4 routes (4 added: http://aaa")
+    assert text.endswith(", http://b.example.com, http://c.example.com and 1 more; 0 removed)")
+    assert len(text) < 200
 
 
 def test_a_flood_of_diagnostics_is_cut() -> None:
