@@ -1,4 +1,4 @@
-"""One route from code: the match of its entry, and checks of everything that it consists of.
+"""One route from code: the match of its entry, and checks of its endpoints, strategy and redirect.
 
 Hosts, paths and redirects are read by the parsers of labels. A `ConfigurationError` names the entry
 and says what to write instead.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from meshlib.authority import is_ip_address, parse_port
@@ -18,29 +17,20 @@ from meshlib.errors import AuthorityError, ConfigurationError, PathError
 from meshlib.labels.actions import REDIRECT_STATUSES, parse_redirect
 from meshlib.labels.diagnostics import Diagnostics, show
 from meshlib.labels.grammar import Part
-from meshlib.labels.options import OPTIONS, Option, is_one_host
-from meshlib.labels.values import OptionValueError
 from meshlib.model import (
-    Contribution,
     Endpoint,
     HostPath,
     ListeningPort,
     Match,
     RedirectRule,
-    Route,
     Scheme,
     ServerName,
-    Snapshot,
 )
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
-from meshlib.route_options import NO_OPTIONS, RouteOptions
-from meshlib.upstream_key import PLAIN, Transport
 
 __all__ = [
     "Entry",
-    "check_contribution",
     "check_endpoint",
-    "check_snapshot",
     "check_strategy",
     "check_weight",
     "read_match",
@@ -53,20 +43,6 @@ _KINDS: Final = 'write "HOST/PATH", "sni://HOST", "tcp://:PORT" or "udp://:PORT"
 
 # Anything that could be looked up; whether it exists shows when a connection is made.
 _REACHABLE: Final = re.compile(r"[^\s\x00-\x1f\x7f/?#@\[\]]+")
-
-# What to write into a field of `RouteOptions` or `Transport`.
-_CURES: Final = {
-    "sticky_cookie": 'write the name of a cookie, sticky_cookie="SID"',
-    "forwarded_for": "write forwarded_for=True, or leave it out",
-    "proxy_protocol": 'write proxy_protocol="v1" or "v2", or leave it out',
-    "tls_name": 'write the name in the certificate, tls_name="shop.internal"',
-    "protocol": 'write protocol="h2c", or leave it out',
-    "https_only": "write https_only=True, or leave it out",
-    "hsts": 'write hsts="max-age=31536000" or "max-age=31536000; includeSubDomains"',
-    "share_with": 'write share_with=("STACK",)',
-}
-_OF_ROUTES: Final = tuple(option for option in OPTIONS if hasattr(NO_OPTIONS, option.sets))
-_OF_TRANSPORTS: Final = tuple(option for option in OPTIONS if hasattr(PLAIN, option.sets))
 
 
 class Entry:
@@ -231,6 +207,9 @@ def read_redirect(entry: Entry, match: Match, rule: RedirectRule) -> RedirectRul
         raise entry.error(message, f"write one of {', '.join(map(str, REDIRECT_STATUSES))}")
     if not isinstance(rule.target, str):
         raise entry.error(f"{typed(rule.target)} is not the target of a redirect", _WHOLE_URL)
+    if type(rule.keep_path) is not bool:
+        message = f"keep_path is {typed(rule.keep_path)}"
+        raise entry.error(message, "write keep_path=True or keep_path=False")
     diagnostics = Diagnostics("")
     target = parse_redirect(Part(rule.target, 1), diagnostics.label(""))
     if target is None:
@@ -238,125 +217,7 @@ def read_redirect(entry: Entry, match: Match, rule: RedirectRule) -> RedirectRul
     if target.leads_to(match):
         message = "the redirect leads back to its own route, so clients would go in circles"
         raise entry.error(message, "redirect to another host, path or scheme")
-    return RedirectRule(target.url, rule.status, bool(rule.keep_path) and target.path is None)
-
-
-def check_contribution(contribution: Contribution, where: str) -> None:
-    """Refuse a contribution that could not be served as it is meant.
-
-    The `ConfigurationError` names the route, below `where`. Each route must have a host and a path
-    in normal form, each option a value that a label could give to such a route, each strategy must
-    be known, and each endpoint must have a host, a port and a weight. Nothing of it can end a line
-    that is sent. Costs some microseconds a route.
-
-    What a route has no use for is refused among its own options, not in the transport of its
-    upstream: that is the service's, whose other routes may want it.
-    """
-    for route in contribution.routes:
-        entry = Entry("", partial(_place, where, contribution, route))
-        _check_match(entry, route)
-        if route.options is not NO_OPTIONS:
-            _check_route_options(entry, route)
-        if isinstance(route.action, RedirectRule):
-            read_redirect(entry, route.match, route.action)
-            continue
-        upstream = route.action.upstream
-        for key in (upstream.key, *upstream.key.beside):
-            if key.transport is not PLAIN:
-                _check_transport(entry, key.transport)
-        check_strategy(entry, upstream.strategy)
-        for endpoint in upstream.endpoints:
-            check_endpoint(entry, endpoint)
-
-
-def _check_route_options(entry: Entry, route: Route) -> None:
-    options = route.options
-    if not isinstance(options, RouteOptions):
-        raise entry.error(
-            f"the options are {typed(options)}", "write meshlib.route_options.RouteOptions(...)"
-        )
-    for option in _OF_ROUTES:
-        name = option.sets
-        if not _is_set(entry, option, getattr(options, name), getattr(NO_OPTIONS, name)):
-            continue
-        if route.scheme in option.unused:
-            message = f"{name} has no meaning for {route.scheme}:// routes"
-            raise entry.error(message, f"leave {name} out")
-        if isinstance(route.action, RedirectRule) and not option.with_redirect:
-            message = f"{name} has no meaning for a redirect: no endpoint is asked"
-            raise entry.error(message, f"leave {name} out")
-        if option.one_host and not is_one_host(route.match):
-            hint = f"give each host a route of its own, or leave {name} out"
-            raise entry.error(f"{name}: {option.one_host}", hint)
-
-
-def _check_transport(entry: Entry, transport: Transport) -> None:
-    if not isinstance(transport, Transport):
-        message = f"the transport is {typed(transport)}"
-        raise entry.error(message, "write meshlib.upstream_key.Transport(...)")
-    for option in _OF_TRANSPORTS:
-        _is_set(entry, option, getattr(transport, option.sets), getattr(PLAIN, option.sets))
-
-
-def _is_set(entry: Entry, option: Option, value: object, unset: object) -> bool:
-    """Whether an option has a value, which must be one that its label could give."""
-    if type(value) is type(unset) and value == unset:
-        return False
-    name, cure = option.sets, _CURES[option.sets]
-    kind = str if unset is None else type(unset)
-    parts = value if isinstance(value, tuple) else ()
-    if type(value) is not kind or not all(type(part) is str for part in parts):
-        raise entry.error(f"{name} is {typed(value)}", cure)
-    try:
-        normal = option.read(_label_text(name, value))
-    except OptionValueError as error:
-        raise entry.error(f"{name} is {show(str(value))}: {error}", cure) from None
-    if normal != value:
-        message = f"{name} {show(str(value))} is not in normal form"
-        raise entry.error(message, f"write {normal!r}")
-    return True
-
-
-def _label_text(name: str, value: object) -> str:
-    """The text of a label that gives an option this value, if there is one."""
-    if isinstance(value, tuple):
-        return ";".join(value)
-    if value is True:
-        return "require" if name == "https_only" else "true"
-    return str(value).removeprefix("max-age=") if name == "hsts" else str(value)
-
-
-def _place(where: str, contribution: Contribution, route: Route) -> str:
-    return f"{where}: {contribution.key}: {route.name}"
-
-
-def check_snapshot(snapshot: Snapshot, before: Snapshot | None, where: str) -> None:
-    """Check the contributions that are not the very same objects in `before`, as
-    `check_contribution` does.
-    """
-    if not isinstance(snapshot, Snapshot):
-        hint = "give a meshlib.Snapshot, or replace() a mapping of routes"
-        raise ConfigurationError(f"{typed(snapshot)} is not a snapshot", where=where, hint=hint)
-    known = set(map(id, before.contributions)) if before is not None else set()
-    for contribution in snapshot.contributions:
-        if id(contribution) not in known:
-            check_contribution(contribution, where)
-
-
-def _check_match(entry: Entry, route: Route) -> None:
-    try:
-        host, path = parse_host_pattern(route.host), parse_path_prefix(route.path)
-    except (AuthorityError, PathError) as error:
-        message = f"the host is {show(route.host)}, the path {show(route.path)}: {error}"
-        hint = 'write a host such as "shop.example.com", a path such as "/"'
-        raise entry.error(message, hint) from None
-    if host != route.host:
-        raise entry.error(f"the host {show(route.host)} is not in normal form", f'write "{host}"')
-    if path != route.path:
-        raise entry.error(f"the path {show(route.path)} is not in normal form", f'write "{path}"')
-    port = route.listening_port
-    if port is not None and not 1 <= port.port <= 65535:
-        raise entry.error(f"the port is {port.port}", "write a number from 1 to 65535")
+    return RedirectRule(target.url, rule.status, rule.keep_path and target.path is None)
 
 
 def check_endpoint(entry: Entry, endpoint: Endpoint) -> None:
@@ -379,6 +240,8 @@ def check_weight(entry: Entry, weight: object) -> None:
 
 def check_strategy(entry: Entry, name: str) -> None:
     """Refuse a strategy that `create_strategy` does not know."""
+    if not isinstance(name, str):
+        raise entry.error(f"{typed(name)} is no strategy", 'write strategy="round_robin"')
     if name not in STRATEGIES:
         try:
             create_strategy(name)

@@ -16,13 +16,13 @@ from meshlib.decision import Decision, PortDecision, TLSDecision, decision_for
 from meshlib.discovery.limits import DiscoveryLimits, within_limits
 from meshlib.discovery.names import NameIndex
 from meshlib.drafts import Draft
-from meshlib.entries import check_snapshot
 from meshlib.ledger import Ledger
 from meshlib.messages import ClientHello
 from meshlib.model import Diagnostic, Endpoint, ListeningPort, Route, Snapshot, Tenure
 from meshlib.ownership import OwnershipRules
 from meshlib.parts import PartMerger
 from meshlib.routes import Target, composed_services, given_routes, labelled_service
+from meshlib.snapshot_checks import check_snapshot
 from meshlib.subscribers import Subscribers
 from meshlib.table import Explanation, RoutingTable, explain
 from meshlib.urls import Headers, request_head
@@ -231,7 +231,7 @@ class Mesh:
         subscriber is called.
 
         Only what changed is compiled anew. `ConfigurationError` when a route is not one that can be
-        served (`meshlib.entries.check_snapshot`), or two publishers use one contribution key; then
+        served (`meshlib.snapshot_checks`), or two publishers use one contribution key; then
         everything stays as it was.
         """
         return self.commit(self.draft(name, snapshot, now=now))
@@ -256,7 +256,7 @@ class Mesh:
             self._basis
         )  # first of all: what takes effect from here on makes the draft a stale one
         before = self._parts.get(name)
-        if before == snapshot and before.tenures == snapshot.tenures:
+        if before is not None and before == snapshot and before.tenures == snapshot.tenures:
             return Draft(self._parts, self._gathering, self._ledger, self._now, None, basis)
         check_snapshot(snapshot, before, f"publish({name!r})")
         # Code that gives other routes means it, while a service that is gone may be on its way

@@ -27,7 +27,6 @@ from meshlib.discovery.files.services import resolve_document
 from meshlib.entries import (
     Entry,
     check_endpoint,
-    check_snapshot,
     check_strategy,
     check_weight,
     read_match,
@@ -50,6 +49,7 @@ from meshlib.model import (
     Snapshot,
     Upstream,
 )
+from meshlib.snapshot_checks import check_snapshot
 from meshlib.upstream_key import Transport, UpstreamKey
 
 __all__ = [

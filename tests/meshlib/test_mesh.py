@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
 import pytest
 from hypothesis import given
@@ -767,3 +767,13 @@ def test_routes_given_in_code_resolve_to_what_they_say(routes: dict[str, str]) -
             assert [endpoint.address for endpoint in decision.upstream.endpoints] == [routes[name]]
         else:
             assert decision == Respond(404, "no_route")
+
+
+def test_what_is_no_snapshot_is_not_published() -> None:
+    nothing: Any = None
+    mesh = Mesh()
+    with pytest.raises(
+        ConfigurationError, match=r"publish\('x'\): None \(NoneType\) is not a snap"
+    ):
+        mesh.publish("x", nothing)
+    assert mesh.parts == {}
