@@ -222,11 +222,13 @@ def read_integer(low: int, high: int) -> Callable[[object], int]:
 
 
 def read_limit(read: Callable[[object], T]) -> Callable[[object], T | None]:
-    """A reader of an optional limit: None for 0 and "off", else what `read` makes of it."""
+    """A reader of an optional limit: None for 0, "off" and, in settings from code, None; else what
+    `read` makes of it.
+    """
 
     def read_or_none(value: object) -> T | None:
         text = value.strip().lower() if isinstance(value, str) else value
-        if text is False or text == "off":
+        if text is None or text is False or text == "off":
             return None
         return read(value) or None
 
