@@ -44,6 +44,7 @@ from meshlib_adapters.observe.admin.routes import routes_data
 from meshlib_adapters.observe.build_info import VERSION
 from meshlib_adapters.observe.line_writing import say
 from meshlib_adapters.observe.logs import escape_control, take_over_stderr
+from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.providers.configured import first_snapshots
 from meshlib_adapters.workers.event_loop import run_async
 from meshlib_adapters.workers.privileges import renounce_privileges
@@ -86,7 +87,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        return _complain(f"stdout cannot be written: {error.strerror}")
+        return _complain(f"stdout cannot be written: {explain_os_error(error)}")
     return int(status or 0)
 
 

@@ -18,6 +18,7 @@ from meshlib.ownership import owner_text
 from meshlib.patterns import parse_host_pattern
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.observe.logs import escape_control
+from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.providers.state import KeptState, StateDirectory
 from meshlib_adapters.providers.state_keeper import existing_directory
 
@@ -106,7 +107,7 @@ def release_names(directory: StateDirectory, state: KeptState, names: Sequence[s
         directory.ask_release(found)
     except OSError as error:
         raise ConfigurationError(
-            f"cannot be written: {error.strerror or error}", where=str(directory.path)
+            f"cannot be written: {explain_os_error(error)}", where=str(directory.path)
         ) from None
     return found
 

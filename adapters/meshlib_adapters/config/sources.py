@@ -20,6 +20,7 @@ from meshlib_adapters.config.declaration import Declaration, declaration_of
 from meshlib_adapters.config.owners import OwnerGrants
 from meshlib_adapters.config.readers import mask_url
 from meshlib_adapters.config.settings import DECLARED_HERE, Settings
+from meshlib_adapters.os_errors import explain_os_error
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -100,7 +101,7 @@ def toml_layer(path: str) -> Layer:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(
-            f"cannot be read: {error.strerror}", where=path, hint="see --config"
+            f"cannot be read: {explain_os_error(error)}", where=path, hint="see --config"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"is not TOML: {error}", where=path) from None

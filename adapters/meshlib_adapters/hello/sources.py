@@ -23,6 +23,7 @@ from meshlib.tls import (
 from meshlib.tls.alerts import HANDSHAKE_FAILURE
 from meshlib_adapters.config.readers import Address, read_addresses
 from meshlib_adapters.listeners.plain_http import refusal
+from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.sockets.binding import bind_address, explain_bind_error
 
 __all__ = ["take_bytes"]
@@ -77,7 +78,7 @@ def take_bytes(
             with open(file, "rb") as source:
                 content = source.read(_MAX_INPUT)
     except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}", where=file) from None
+        raise ConfigurationError(f"cannot be read: {explain_os_error(error)}", where=file) from None
     return _bytes_of_input(content, where=file)
 
 

@@ -22,6 +22,7 @@ from meshlib.discovery.files.variables import parse_env_file
 from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
+from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.providers.provider import ProviderStatus
 
 __all__ = ["FileProvider", "load_document"]
@@ -113,7 +114,9 @@ class FileProvider:
                 limits=self._limits,
             )
         except OSError as error:
-            self._degrade(f"{error.filename or self.path} cannot be read: {error.strerror}")
+            self._degrade(
+                f"{error.filename or self.path} cannot be read: {explain_os_error(error)}"
+            )
             return None, None
         except ConfigurationError as error:
             message = str(error)

@@ -22,6 +22,7 @@ from typing import Final
 import msgspec
 
 from meshlib.model import Contribution, Snapshot, Tenure
+from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.providers.kept_contributions import KeptContribution
 from meshlib_adapters.providers.state_checks import check_route, check_tenure, check_text
 
@@ -179,7 +180,7 @@ class StateDirectory:
         except FileNotFoundError:
             return KeptState([], {}, [])
         except OSError as error:
-            return KeptState([], {}, [f"{self.file} cannot be read: {error.strerror or error}"])
+            return KeptState([], {}, [f"{self.file} cannot be read: {explain_os_error(error)}"])
         except ValueError as error:
             return KeptState([], {}, [f"{self.file} is not a state of meshlib: {error}"])
 
@@ -195,7 +196,7 @@ class StateDirectory:
             self.file.replace(aside)
             kept = f"it is kept as {aside}"
         except OSError as error:
-            kept = f"it cannot be kept aside: {error.strerror}"
+            kept = f"it cannot be kept aside: {explain_os_error(error)}"
         hint = "names get new owners; to keep the old ones, restore a good copy and restart"
         return KeptState(
             [], {}, [*found.complaints[:-1], f"{found.complaints[-1]}; {kept}; {hint}"]

@@ -19,6 +19,7 @@ import anyio.to_thread
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.model import Snapshot, Tenure
+from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.providers.state import KeptState, StateDirectory, encode_state
 
 __all__ = ["DEFAULT_DIRECTORY", "StateKeeper", "existing_directory", "find_directory"]
@@ -56,7 +57,7 @@ def find_directory(
         os.makedirs(configured, mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"{configured} cannot be made: {error.strerror}",
+            f"{configured} cannot be made: {explain_os_error(error)}",
             where=where,
             hint="name a directory, or off",
         ) from None
@@ -174,7 +175,7 @@ class StateKeeper:
             logger.warning(
                 "the names to release cannot be read: %s: %s",
                 self._directory.path,
-                error.strerror or error,
+                explain_os_error(error),
             )
 
     def _known(self) -> dict[str, Snapshot]:
@@ -192,7 +193,7 @@ class StateKeeper:
                 with self._directory.turn():
                     self._write_in_turn(self._directory, tuple(tenures), snapshots)
             except OSError as error:
-                trouble = f"{self._directory.file} cannot be written: {error.strerror or error}"
+                trouble = f"{self._directory.file} cannot be written: {explain_os_error(error)}"
                 if trouble != self._trouble:
                     logger.warning("%s; after a restart the owners of names are unknown", trouble)
                 self._trouble = trouble

@@ -8,11 +8,11 @@ accepting pauses instead, and the clients wait in the kernel's backlog.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Callable
 
+from meshlib_adapters.os_errors import NO_ROOM, explain_os_error
 from meshlib_adapters.sockets.limits import ClientLimits
 
 __all__ = ["Acceptor"]
@@ -23,7 +23,6 @@ _log = logging.getLogger("meshlib.tcp")
 _BATCH = 64
 # The kernel lacks descriptors or memory; it will not have them a moment later (seconds).
 _PAUSE = 0.5
-_NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class Acceptor:
@@ -118,8 +117,8 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno in _NO_ROOM:
-                    _log.warning("cannot accept connections for now: %s", error.strerror)
+                if error.errno in NO_ROOM:
+                    _log.warning("cannot accept connections for now: %s", explain_os_error(error))
                     self._pause_for_a_while()
                 return  # other errors are those of one connection that is gone already (accept(2))
             sock.setblocking(False)

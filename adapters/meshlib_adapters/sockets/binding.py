@@ -12,6 +12,7 @@ import socket
 
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.readers import Address
+from meshlib_adapters.os_errors import explain_os_error
 
 __all__ = ["bind_address", "bind_failure", "bind_shared", "bound_port", "explain_bind_error"]
 
@@ -54,7 +55,7 @@ def bind_address(address: Address, *, setting: str, shared: bool = False) -> soc
             )
         except socket.gaierror as error:
             raise ConfigurationError(
-                f"the name has no address: {error.strerror}", where=f"{setting} {address}"
+                f"the name has no address: {explain_os_error(error)}", where=f"{setting} {address}"
             ) from None
         family, target = found[0][0], found[0][4]  # type: ignore[assignment]
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -90,7 +91,7 @@ def bind_failure(error: OSError) -> str:
         errno.EADDRINUSE: "the port is in use by another program",
         errno.EACCES: "no permission to open this port",
         errno.EADDRNOTAVAIL: "this machine does not have that address",
-    }.get(error.errno or 0, f"cannot listen: {error.strerror}")
+    }.get(error.errno or 0, f"cannot listen: {explain_os_error(error)}")
 
 
 def _cure(error: OSError, setting: str, port: int) -> str:

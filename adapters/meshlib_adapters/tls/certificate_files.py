@@ -20,6 +20,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from cryptography import x509
 
+from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.tls.certificates import Certificate, CertificateError, parse_pem, parse_pkcs12
 from meshlib_adapters.tls.contexts import check_certificate
 from meshlib_adapters.tls.tickets import MIN_SECRET
@@ -105,7 +106,7 @@ class CertificateFiles:
                     CertificateProblem(
                         path,
                         (
-                            f"cannot be read: {error.strerror}; "
+                            f"cannot be read: {explain_os_error(error)}; "
                             "make it readable for the gateway's user"
                         ),
                     )
@@ -161,7 +162,9 @@ class _PlainFile:
             self._check(data)
         except OSError as error:
             self.problem = CertificateProblem(
-                path, f"cannot be read: {error.strerror}; make it readable for the gateway's user"
+                path,
+                f"cannot be read: {explain_os_error(error)}; "
+                "make it readable for the gateway's user",
             )
         except CertificateError as error:
             self.problem = CertificateProblem(path, str(error))
@@ -253,7 +256,9 @@ def _refresh(path: str, unit: _Unit) -> None:
             certificate = parse_pem(name, path, data, own_key, secret)
         check_certificate(certificate)
     except OSError as error:
-        message = f"cannot be read: {error.strerror}; make it readable for the gateway's user"
+        message = (
+            f"cannot be read: {explain_os_error(error)}; make it readable for the gateway's user"
+        )
         unit.problem = CertificateProblem(at, message + _stands(unit))
     except CertificateError as error:
         unit.problem = CertificateProblem(at, str(error) + _stands(unit))

@@ -20,6 +20,7 @@ from meshlib.http1 import KnownLines
 from meshlib.model import Endpoint
 from meshlib.proxy_protocol import build_v1, build_v2
 from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.os_errors import NO_ROOM
 from meshlib_adapters.upstream.connection import (
     ConnectionFactory,
     EndpointConnection,
@@ -36,9 +37,7 @@ __all__ = ["ConnectAttempt", "EndpointPool", "ProxyHeaderRule", "RequestLimit"]
 _log = logging.getLogger("meshlib.http")
 
 # Shortages of this machine, which are no fault of the endpoint's.
-_STARVED: Final = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
-)
+_STARVED: Final = NO_ROOM | {errno.EADDRNOTAVAIL}
 
 
 class ProxyHeaderRule:

@@ -11,6 +11,7 @@ import ssl
 from typing import Final
 
 from meshlib.errors import ConfigurationError
+from meshlib_adapters.os_errors import explain_os_error
 
 __all__ = ["connected_socket", "read_authorities", "upstream_tls_context"]
 
@@ -53,7 +54,7 @@ def read_authorities(path: str) -> str:
     except OSError as error:
         hint = "name a PEM file with the certificates of authorities"
         raise ConfigurationError(
-            f"{path} cannot be used: {error.strerror or error}", where="tls.upstream_ca", hint=hint
+            f"{path} cannot be used: {explain_os_error(error)}", where="tls.upstream_ca", hint=hint
         ) from None
     return text
 

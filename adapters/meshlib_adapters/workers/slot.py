@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from meshlib.balancing import Binding
 from meshlib_adapters.observe.metrics.changes import Change, parse_changes
+from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.providers.backoff import Backoff
 from meshlib_adapters.workers.channel import Channel
 from meshlib_adapters.workers.messages import BINDINGS, ERROR, METRICS, REPORT, RESEND
@@ -158,7 +159,7 @@ class WorkerSlot:
         try:
             process, frames = self._begin(self.number)
         except OSError as error:
-            self._again(f"worker {self.number} cannot be started ({error.strerror})")
+            self._again(f"worker {self.number} cannot be started ({explain_os_error(error)})")
             return
         self._process = process
         self._channel = channel = Channel(

@@ -39,6 +39,7 @@ from meshlib_adapters.observe.logs import take_over_stderr
 from meshlib_adapters.observe.metrics.catalogue import DROPPED
 from meshlib_adapters.observe.metrics.changes import Change, write_changes
 from meshlib_adapters.observe.request_counters import RequestCounters
+from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.providers.feed import log_failure, publish_apart
 from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.workers.channel import Channel, make_frame, receive_frame
@@ -327,7 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             except OSError as error:
                 message = (
                     f"user: the system does not let workers become {setup.identity.uid}: "
-                    f"{error.strerror}"
+                    f"{explain_os_error(error)}"
                 )
                 sock.sendall(make_frame(ERROR, write_error(message)))
                 sys.exit(2)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 from typing import Final, Protocol
 
@@ -17,6 +16,7 @@ from meshlib.authority import is_ip_address
 from meshlib.balancing import Observation
 from meshlib.model import Endpoint, Upstream
 from meshlib_adapters.observe.records import ConnectionRecord
+from meshlib_adapters.os_errors import NO_ROOM
 from meshlib_adapters.sockets.datagrams import MAX_DATAGRAM, Origin, connected_datagrams
 from meshlib_adapters.sockets.limits import NEVER_IDLE
 from meshlib_adapters.upstream.choice import EndpointChooser
@@ -29,8 +29,6 @@ _BATCH: Final = 64
 # an endpoint that refuses it. What waits for a reply nearly always fits into one Ethernet frame;
 # more would let 10,000 flows hold real memory.
 _MAX_KEPT: Final = 2048
-# The system lacks descriptors or memory, which is not the endpoint's fault.
-_NO_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class FlowOwner(Protocol):
@@ -176,7 +174,7 @@ class Flow:
             try:
                 self._sock = connected_datagrams(self._addresses.pop(0), self._endpoint.port)
             except OSError as error:
-                if error.errno in _NO_ROOM:
+                if error.errno in NO_ROOM:
                     self._owner.drop("no_socket")
                     self.abort("no_socket")
                     return

@@ -20,6 +20,7 @@ from typing import Final
 import h11
 
 from meshlib.errors import ConfigurationError
+from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.providers.docker.engine import PATHS
 
 __all__ = ["SocketProxy", "bind_socket", "is_allowed"]
@@ -62,7 +63,7 @@ def bind_socket(path: str, mode: int = 0o600) -> socket.socket:
     except OSError as error:
         sock.close()
         raise ConfigurationError(
-            f"{path} cannot be taken: {error.strerror or error}", where="--listen"
+            f"{path} cannot be taken: {explain_os_error(error)}", where="--listen"
         ) from None
     finally:
         os.umask(before)

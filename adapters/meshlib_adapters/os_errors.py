@@ -1,0 +1,18 @@
+"""Errors of the operating system: in words, and those that are a shortage of this machine."""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+__all__ = ["NO_ROOM", "explain_os_error"]
+
+# The kernel lacks descriptors or memory: no fault of the peer's, and not over a moment later.
+NO_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+def explain_os_error(error: OSError) -> str:
+    """What went wrong, in the words of the system ("Permission denied"); those of whoever raised
+    the error where it has no number, and the kind of error where it has no words.
+    """
+    return error.strerror or str(error) or type(error).__name__
