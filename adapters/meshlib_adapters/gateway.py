@@ -107,6 +107,17 @@ class Gateway:
             {name: value for name, value in given.items() if value is not None},
             {"https": "tls", "ports.open": "ports"},
         )
+        self._places = {
+            name: name if from_command_line else f"Gateway({'tls' if name == 'https' else name}=)"
+            for name in _LISTENERS
+        }
+        nothing = mesh is None and providers is None and not names_providers(settings)
+        if nothing and not from_command_line:
+            raise ConfigurationError(
+                "there is no provider of routes, and no mesh",
+                where="Gateway(mesh=, providers=)",
+                hint='write Gateway(meshlib.Mesh({"shop.example.com": ["10.0.0.5:8080"]}))',
+            )
         # Read here: workers, which become somebody else, may be unable to, and a file that is
         # replaced later must not surprise one of them.
         authorities = read_authorities(settings.upstream_ca)
@@ -267,9 +278,9 @@ class Gateway:
         sockets = []
         for address in addresses:
             for sock in (
-                [bind_address(address, setting=name)]
+                [bind_address(address, setting=self._places[name])]
                 if name == "admin"
-                else self._serving.bind(name, address)
+                else self._serving.bind(self._places[name], address)
             ):
                 sockets.append(held.enter_context(sock))
         # Those of one address follow each other and are named once.

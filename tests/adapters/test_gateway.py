@@ -311,3 +311,11 @@ def test_a_missing_extra_is_named() -> None:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def test_mistakes_of_an_embedded_gateway_are_shown_as_they_were_written() -> None:
+    with pytest.raises(ConfigurationError, match=r"^Gateway\(mesh=, providers=\): there is no pro"):
+        Gateway(http=0)
+    gateway = Gateway(Mesh(), tls="192.0.2.1:80")
+    with pytest.raises(ConfigurationError, match=r"^Gateway\(tls=\) 192\.0\.2\.1:80: this machine"):
+        gateway.run()

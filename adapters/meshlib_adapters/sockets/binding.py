@@ -38,8 +38,8 @@ def bind_shared(address: Address, count: int, *, setting: str) -> list[socket.so
 
 
 def bind_address(address: Address, *, setting: str, shared: bool = False) -> socket.socket:
-    """A TCP socket bound to `address`, not listening; `ConfigurationError` names `setting`
-    ("http").
+    """A TCP socket bound to `address`, not listening; `ConfigurationError` names `setting`:
+    a key ("http"), or how else the address was given ("--listen", "Gateway(tls=)").
 
     `shared`: other sockets of ours may have the same address (see `bind_shared`).
     """
@@ -95,15 +95,19 @@ def bind_failure(error: OSError) -> str:
 
 
 def _cure(error: OSError, setting: str, port: int) -> str:
+    # Of a key of the settings there is an option; "--listen" and "Gateway(tls=)" are shown as is.
+    option = f"--{setting}" if setting.isidentifier() else ""
     if error.errno == errno.EACCES:
         return (
             "ports below 1024 need root, CAP_NET_BIND_SERVICE or sysctl "
             f"net.ipv4.ip_unprivileged_port_start={port};"
-            f" or choose another: --{setting} :{port + 8000}"
+            f" or choose another: {option or setting} :{port + 8000}"
         )
     if error.errno == errno.EADDRINUSE:
-        return (
-            f"stop it (ss -ltnp 'sport = :{port}' shows which), choose another with --{setting} "
-            f"HOST:PORT, or --{setting} off"
-        )
-    return f"change --{setting}, MESHLIB_{setting.upper()} or {setting} in the TOML file"
+        stop = f"stop it (ss -ltnp 'sport = :{port}' shows which)"
+        if not option:
+            return f"{stop}, or choose another"
+        return f"{stop}, choose another with {option} HOST:PORT, or {option} off"
+    if not option:
+        return "choose another"
+    return f"change {option}, MESHLIB_{setting.upper()} or {setting} in the TOML file"

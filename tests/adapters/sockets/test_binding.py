@@ -49,6 +49,20 @@ def test_an_address_of_another_machine() -> None:
         bind_address(Address("192.0.2.1", 0), setting="admin")
 
 
+def test_an_address_that_no_option_gave_is_shown_as_it_was_given() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        bind_address(Address("192.0.2.1", 80), setting="Gateway(tls=)")
+    assert str(caught.value) == (
+        "Gateway(tls=) 192.0.2.1:80: this machine does not have that address (choose another)"
+    )
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(ConfigurationError) as caught,
+    ):
+        bind_address(Address("127.0.0.1", other.getsockname()[1]), setting="--listen")
+    assert caught.value.hint.endswith("shows which), or choose another")
+
+
 def test_a_name_without_an_address() -> None:
     with pytest.raises(
         ConfigurationError, match=r"^http nobody\.invalid:80: the name has no address"
