@@ -4,12 +4,13 @@ alert that TLS has for it.
 
 from __future__ import annotations
 
-import contextlib
+import selectors
 import socket
 import string
 import sys
 import time
 from collections.abc import Callable
+from typing import Self
 
 from meshlib.errors import ClientHelloError, ConfigurationError
 from meshlib.need_data import NEED_DATA
@@ -25,6 +26,7 @@ from meshlib_adapters.config.readers import Address, read_addresses
 from meshlib_adapters.listeners.plain_http import refusal
 from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.sockets.binding import bind_address, explain_bind_error
+from meshlib_adapters.sockets.closing import LingeringClose
 
 __all__ = ["take_bytes"]
 
@@ -151,13 +153,34 @@ def _read_hello(client: socket.socket) -> tuple[bytes, bytes]:
 
 
 def _say_goodbye(client: socket.socket, response: bytes) -> None:
-    # Bytes that nobody reads would turn the response into an RST: wait for the client to leave, but
-    # not for long.
-    end = time.monotonic() + _LINGER
-    with contextlib.suppress(OSError):
-        client.sendall(response)
-        client.shutdown(socket.SHUT_WR)
-        while (left := end - time.monotonic()) > 0:
-            client.settimeout(left)
-            if not client.recv(_READ):
-                return
+    # Wait for the client to leave, but not for long.
+    client.setblocking(False)
+    with _OneWatch() as watch:
+        LingeringClose(client, watch.end).start(watch, response)
+        watch.run(_LINGER)
+
+
+class _OneWatch:
+    # What an event loop is to `LingeringClose`, for a command that has none.
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._selector.close()
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        self._selector.register(fd, selectors.EVENT_READ, callback)
+
+    def end(self, reset: bool) -> None:
+        self._ended = True
+
+    def run(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._ended and (left := end - time.monotonic()) > 0:
+            for key, _ in self._selector.select(left):
+                key.data()
