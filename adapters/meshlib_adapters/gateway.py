@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import anyio
 from anyio.abc import TaskGroup
@@ -29,7 +29,6 @@ from meshlib.mesh import Mesh
 from meshlib_adapters.config.readers import Address
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import embedded_settings
-from meshlib_adapters.extras import not_installed
 from meshlib_adapters.observe.admin.app import HEALTH, create_admin
 from meshlib_adapters.observe.admin.metrics_page import MetricsPage
 from meshlib_adapters.observe.admin.server import AdminServer
@@ -40,14 +39,12 @@ from meshlib_adapters.providers.feed import Feed, log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.providers.state_keeper import StateKeeper, find_directory
 from meshlib_adapters.sockets.binding import bind_address
+from meshlib_adapters.tls.configured import watch_certificates
 from meshlib_adapters.upstream.tls import read_authorities
 from meshlib_adapters.workers.event_loop import run_async
 from meshlib_adapters.workers.serving import create_serving
 
-if TYPE_CHECKING:
-    from meshlib_adapters.tls.certificate_watch import CertificateWatch
-
-__all__ = ["Gateway", "watch_certificates"]
+__all__ = ["Gateway"]
 
 logger = logging.getLogger("meshlib.gateway")
 
@@ -392,16 +389,3 @@ def _checked(providers: Iterable[Provider] | None) -> tuple[Provider, ...]:
                 f"{provider!r} is not a provider", where=f"providers[{number}]", hint=hint
             )
     return found
-
-
-def watch_certificates(settings: Settings) -> CertificateWatch | None:
-    """Watch over the certificates that `settings` name; None when they name none. Raises
-    `ConfigurationError`.
-    """
-    if not settings.termination.certificates:
-        return None
-    try:
-        from meshlib_adapters.tls.certificate_watch import CertificateWatch
-    except ImportError as error:
-        raise not_installed("what reads certificates", error, "tls", "tls.certificates") from None
-    return CertificateWatch(settings)

@@ -220,7 +220,7 @@ def explain(
 
 def _terminates(settings: Settings) -> Callable[[str], bool] | None:
     # As the user who asks can read the files; the gateway itself may see more.
-    from meshlib_adapters.gateway import watch_certificates
+    from meshlib_adapters.tls.configured import watch_certificates
 
     watch = watch_certificates(settings)
     if watch is None:
