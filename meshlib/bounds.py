@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from meshlib.errors import ConfigurationError
+
 __all__ = ["MAX_NAME", "MAX_TEXT", "bounded_name", "bounded_text"]
 
 # Characters of a name: "http://", a host (253) and a path as people write them, or a service with
@@ -24,6 +26,9 @@ def bounded_name(text: str, limit: int = MAX_NAME) -> str:
     20): texts that differ keep names that differ, and one text always has one name. Lone surrogates
     become question marks.
     """
+    if not isinstance(text, str):
+        message = f"{text!a} ({type(text).__name__}) is not a name"
+        raise ConfigurationError(message, hint="write a text")
     if len(text) <= limit and _is_writable(text):
         return text
     digest = hashlib.blake2b(

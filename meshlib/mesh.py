@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypedDict, Unpack
 
+from meshlib.arguments import check_number, check_text, client_hello
 from meshlib.decision import Decision, PortDecision, TLSDecision, decision_for
 from meshlib.discovery.limits import DiscoveryLimits, within_limits
 from meshlib.discovery.names import NameIndex
@@ -22,7 +23,7 @@ from meshlib.model import Diagnostic, Endpoint, ListeningPort, Route, Snapshot, 
 from meshlib.ownership import OwnershipRules
 from meshlib.parts import PartMerger
 from meshlib.routes import Target, composed_services, given_routes, labelled_service
-from meshlib.snapshot_checks import check_snapshot
+from meshlib.snapshot_checks import check_port, check_snapshot
 from meshlib.subscribers import Subscribers
 from meshlib.table import Explanation, RoutingTable, explain
 from meshlib.urls import Headers, request_head
@@ -79,6 +80,9 @@ class Mesh:
         rules: OwnershipRules | None = None,
         on_error: Callable[[Exception], None] | None = None,
     ) -> None:
+        check_number(unmatched_status, "unmatched_status", 400, 599)
+        check_number(retry_after, "retry_after", 0, 86400)
+        check_number(https_port, "https_port", 1, 65535)
         self.version = 0
         self.on_error = on_error
         self._limits = limits or DiscoveryLimits()
@@ -161,10 +165,11 @@ class Mesh:
 
         `terminates` as in `RoutingTable.route_tls`: whether there is a certificate for a name.
         """
-        return self.table.route_tls(_hello(hello), terminates)
+        return self.table.route_tls(client_hello(hello, "route_tls"), terminates)
 
     def route_port(self, port: ListeningPort) -> PortDecision:
         """The decision for what comes to a port of the gateway."""
+        check_port(port, "route_port")
         return self.table.route_port(port)
 
     def explain(
@@ -178,7 +183,7 @@ class Mesh:
         self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None
     ) -> Explanation:
         """The reasons for what `route_tls` decides."""
-        return explain(self.table, _hello(hello), terminates)
+        return explain(self.table, client_hello(hello, "explain_tls"), terminates)
 
     def resolve(self, name: str, *, network: str | None = None) -> tuple[str, ...]:
         """The addresses that Docker's DNS has for "web", "tasks.web", an alias or a container; ()
@@ -187,6 +192,7 @@ class Mesh:
         `network` is the network to look it up in; `ConfigurationError` when it has to be named
         (`meshlib.discovery.names`).
         """
+        check_text(name, "resolve", 'write a name, "web"')
         if self._names.records is not self.snapshot.names:
             self._names = NameIndex(self.snapshot.names)
         return self._names.resolve(name, network)
@@ -252,9 +258,9 @@ class Mesh:
 
     def draft(self, name: str, snapshot: Snapshot, *, now: float | None = None) -> Draft:
         """What `publish` would do, without doing it; another thread may compute it."""
-        basis = (
-            self._basis
-        )  # first of all: what takes effect from here on makes the draft a stale one
+        # First of all: what takes effect from here on makes the draft a stale one.
+        basis = self._basis
+        check_text(name, f"publish({name!r})", "write the publisher's name")
         before = self._parts.get(name)
         if before is not None and before == snapshot and before.tenures == snapshot.tenures:
             return Draft(self._parts, self._gathering, self._ledger, self._now, None, basis)
@@ -388,7 +394,3 @@ class Mesh:
 def _seconds(now: float | None) -> int:
     # A tenure that ended at 0 would be one that has not ended.
     return max(int(now), 1) if now is not None else 1
-
-
-def _hello(hello: ClientHello | str | None) -> ClientHello:
-    return hello if isinstance(hello, ClientHello) else ClientHello(hello)

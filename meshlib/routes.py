@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from meshlib.arguments import check_labels
 from meshlib.authority import Authority, parse_authority
 from meshlib.discovery.engine.networks import ordered
 from meshlib.discovery.files.diagnostics import BAD_ENDPOINT, BAD_SERVICE
@@ -169,9 +170,7 @@ def labelled_service(labels: Mapping[str, str], endpoints: Sequence[str], servic
 
     A wrong label is a diagnostic of the snapshot; a wrong endpoint raises `ConfigurationError`.
     """
-    if isinstance(endpoints, str):
-        message = "one address stands in place of a list of them"
-        raise ConfigurationError(message, where="endpoints", hint=f"write [{show(endpoints)}]")
+    check_labels(labels, endpoints, service)
     document = {"services": {service: {"labels": dict(labels), "endpoints": list(endpoints)}}}
     snapshot = resolve_document(document, provider="labels")
     for found in snapshot.diagnostics:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
+from meshlib.errors import ConfigurationError
+
 __all__ = ["Subscribers"]
 
 T = TypeVar("T")
@@ -20,6 +22,9 @@ class Subscribers(Generic[T]):
         """Have `callback` called from now on; returns a function that ends that, which may be
         called any number of times.
         """
+        if not callable(callback):
+            message, hint = f"{callback!a} cannot be called", "give a function of one argument"
+            raise ConfigurationError(message, where="subscribe", hint=hint)
         key = object()
         self._callbacks[key] = callback
 

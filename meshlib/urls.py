@@ -40,7 +40,12 @@ def request_head(method: str, url: str, headers: Headers = ()) -> tuple[RequestH
             "method and URL are texts", where=f"{method!a} {url!a}", hint=_SHAPE
         )
     pairs = headers.items() if isinstance(headers, Mapping) else headers
-    lines = [f"{name}: {value}" for name, value in pairs]
+    try:
+        lines = [f"{name}: {value}" for name, value in pairs]
+    except (TypeError, ValueError):
+        message = "these are not pairs of a name and a value"
+        hint = "write {NAME: VALUE}, or [(NAME, VALUE)]"
+        raise ConfigurationError(message, where="headers", hint=hint) from None
     if _BROKEN.search(url) or any("\n" in line or "\r" in line for line in lines):
         # In a URL they would be dropped silently, in a field they would begin another one.
         raise ConfigurationError(

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.bounds import MAX_NAME, bounded_name, bounded_text
+from meshlib.errors import ConfigurationError
 
 
 @given(st.text(st.characters(), max_size=700), st.integers(20, 600))
@@ -25,6 +29,12 @@ def test_names_that_differ_stay_apart() -> None:
     assert bounded_name(long) == long
     assert bounded_name(long + "1").startswith("x" * (MAX_NAME - 19) + "...")
     assert bounded_name("\u00e9" * 9) == "\u00e9" * 9
+
+
+def test_a_name_is_a_text() -> None:
+    wrong: Any = 3
+    with pytest.raises(ConfigurationError, match=r"3 \(int\) is not a name .write a text"):
+        bounded_name(wrong)
 
 
 def test_a_bounded_text_is_cut_and_can_be_written() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from meshlib.errors import ConfigurationError
 from meshlib.subscribers import Subscribers
 
 
@@ -38,6 +41,12 @@ def test_one_that_ends_another_while_they_are_called() -> None:
     subscribers.call("a", None, "failed")
     subscribers.call("b", None, "failed")
     assert called == ["a"]
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    wrong: Any = 3
+    with pytest.raises(ConfigurationError, match="subscribe: 3 cannot be called"):
+        Subscribers[str]().add(wrong)
 
 
 def test_what_they_raise() -> None:

@@ -106,3 +106,9 @@ def test_whatever_is_asked_is_a_head_or_refused(method: str, url: str) -> None:
     except ConfigurationError:
         return
     assert head.target.startswith(b"/") or head.target == b"*"
+
+
+@pytest.mark.parametrize("headers", [3, [3], ["abc"], None])
+def test_headers_that_are_no_pairs(headers: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"headers: these are not pairs .*NAME: VALUE"):
+        request_head("GET", "http://a", headers)
