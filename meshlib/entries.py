@@ -54,7 +54,7 @@ class Entry:
 
     @property
     def where(self) -> str:
-        """Where the entry is."""
+        """The place of the entry."""
         return self._where() if self._where is not None else f"routes[{show(str(self.key), 200)}]"
 
     def error(self, message: str, hint: str) -> ConfigurationError:
@@ -63,7 +63,7 @@ class Entry:
 
 
 class _NoMatch(Exception):
-    """Why a text matches nothing; `hint` for when nothing can be proposed in its place."""
+    """The reason a text matches nothing; `hint` for when nothing can be proposed in its place."""
 
     def __init__(self, message: str, hint: str, *, reason: str = "") -> None:
         super().__init__(message)

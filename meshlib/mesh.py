@@ -257,7 +257,7 @@ class Mesh:
         )
 
     def draft(self, name: str, snapshot: Snapshot, *, now: float | None = None) -> Draft:
-        """What `publish` would do, without doing it; another thread may compute it."""
+        """Work out what `publish` would do, without doing it; another thread may call this."""
         # First of all: what takes effect from here on makes the draft a stale one.
         basis = self._basis
         check_text(name, f"publish({name!r})", "write the publisher's name")

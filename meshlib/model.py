@@ -47,8 +47,8 @@ __all__ = [
 
 
 class Scheme(enum.StrEnum):
-    """What a route is matched against: the head of an HTTP request, the server name of a TLS hello,
-    or a port alone.
+    """The part of the traffic that a route is matched against: the head of an HTTP request, the
+    server name of a TLS hello, or a port alone.
     """
 
     HTTP = "http"
@@ -190,7 +190,7 @@ Match: TypeAlias = HostPath | ServerName | ListeningPort
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What to match, and what to do. ValueError for a match by a port of HTTP or SNI.
+    """A match, and what to do with it. ValueError for a match by a port of HTTP or SNI.
 
     `service` and `label` name its origin (for people), `schema` the label schema ("hrm").
     `degraded`: the label that asked for this route is now wrong, and this is its last good version.

@@ -15,8 +15,8 @@ def install(extra: str) -> str:
 
 
 def load(module: str, name: str, extra: str) -> object:
-    """What `module` calls `name`. Raises `ModuleNotFoundError` with the command to write when a
-    library of `extra` is missing ("": the module needs none).
+    """Import the object that `module` calls `name`. Raises `ModuleNotFoundError` with the command
+    to write when a library of `extra` is missing ("": the module needs none).
     """
     try:
         return getattr(importlib.import_module(module), name)

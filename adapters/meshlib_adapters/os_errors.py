@@ -12,7 +12,7 @@ NO_ROOM: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENO
 
 
 def explain_os_error(error: OSError) -> str:
-    """What went wrong, in the words of the system ("Permission denied"); those of whoever raised
-    the error where it has no number, and the kind of error where it has no words.
+    """The cause of an error in the words of the system ("Permission denied"); those of whoever
+    raised the error where it has no number, and the kind of error where it has no words.
     """
     return error.strerror or str(error) or type(error).__name__

@@ -72,15 +72,15 @@ class PairSection(FieldSection):
         return cast("tuple[tuple[Pair, ...]]", self)[0]
 
     def pairs(self) -> list[Pair]:
-        """See `FieldSection.pairs`."""
+        """The pairs, in order, as of `FieldSection.pairs`."""
         return list(self.known_pairs)
 
     def get_all(self, name: bytes) -> list[bytes]:
-        """See `FieldSection.get_all`."""
+        """All values of the field `name`, as of `FieldSection.get_all`."""
         return [value for other, value in self.known_pairs if other == name]
 
     def first(self, name: bytes) -> bytes | None:
-        """See `FieldSection.first`."""
+        """The first value of the field `name`, as of `FieldSection.first`."""
         names = self.names
         return self.known_pairs[names.index(name)][1] if name in names else None
 

@@ -1,4 +1,4 @@
-"""What a label makes its route do: forward to a port of the container (`internal_port`), or
+"""The action that a label gives its route: forward to a port of the container (`internal_port`), or
 redirect (`redirect`, `redirect_status`).
 """
 
@@ -49,7 +49,7 @@ class ServicePorts(NamedTuple):
 
 
 class RedirectTarget(NamedTuple):
-    """Where `redirect` leads: `url` is rendered; `path` is its path in normal form, None when it
+    """The target of `redirect`: `url` is rendered; `path` is its path in normal form, None when it
     has none of its own.
     """
 

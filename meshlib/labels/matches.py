@@ -1,4 +1,4 @@
-"""What a label matches: the value of `external_route`.
+"""The match of a label: the value of `external_route`.
 
 This module knows no other key. A hint shows the value that was probably meant, if that is a value;
 otherwise an example.
@@ -94,7 +94,7 @@ def can_be_proposed(text: str) -> bool:
 
 
 def split_authority(rest: str) -> tuple[str, str]:
-    """What stands in front of the first "/", "?" or "#", and the remainder."""
+    """The text in front of the first "/", "?" or "#", and the remainder."""
     end = _AUTHORITY_END.search(rest)
     return (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
 
@@ -234,7 +234,9 @@ def _scheme_hint(text: str, diagnostics: LabelDiagnostics) -> str:
 def with_likely_scheme(
     text: str, schemes: tuple[str, ...], diagnostics: LabelDiagnostics
 ) -> list[str]:
-    """What a text without one of `schemes` was probably meant to be, the likeliest first."""
+    """The texts with a scheme that `text`, which has none of `schemes`, was probably meant to be,
+    the likeliest first.
+    """
     name, mark, rest = text.partition("://")
     if mark:
         meant = diagnostics.suggestions.nearest(name, schemes)

@@ -45,7 +45,7 @@ __all__ = [
 
 
 class Unused(NamedTuple):
-    """How it is reported that a kind of route has no use for an option.
+    """Report that a kind of route has no use for an option.
 
     `reason` is the rest of "KEY is ignored: ...".
     """
@@ -204,7 +204,8 @@ KEYS: Final = (
 def read_options(
     pairs: Mapping[str, Pair], match: Match | None, diagnostics: LabelDiagnostics
 ) -> tuple[RouteOptions, Transport]:
-    """What the pairs of a label ask for, without those that are wrong or ignored.
+    """The options and the transport that the pairs of a label ask for, without those that are wrong
+    or ignored.
 
     `match` None: the label has a wrong one. Then options are checked as those of an HTTP route, so
     that everything that is wrong is reported at once.

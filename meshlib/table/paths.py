@@ -68,7 +68,7 @@ def equivalent_path(path: bytes) -> bytes:
 
 
 def most_readings(path: bytes) -> int:
-    """How many readings of `path` are compared: 64, and fewer where it is longer than 2 KiB (128
+    """The number of readings of `path` to compare: 64, and fewer where it is longer than 2 KiB (128
     KiB of readings in all).
     """
     return min(_MOST_READINGS, 1 + _MOST_BYTES // (len(path) + 1))

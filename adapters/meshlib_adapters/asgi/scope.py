@@ -1,4 +1,4 @@
-"""What an ASGI scope says, as the values of the core: the request's head and who is at the other
+"""The contents of an ASGI scope as values of the core: the request's head and who is at the other
 end.
 
 Servers differ in what they let through, and HTTP/2 and 3 have no lines that a line end could break.

@@ -21,7 +21,7 @@ _METADATA: Final = "setting"
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """How a setting is read (ValueError for a wrong value), and what it means.
+    """The reader of a setting (ValueError for a wrong value), and its meaning.
 
     `key` is its name for users, "limits.max_body"; "" where the field's place says it.
     """

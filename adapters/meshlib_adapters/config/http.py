@@ -255,7 +255,7 @@ class HTTPSettings:
 
 
 def session_limits(settings: HTTPSettings) -> SessionLimits:
-    """How many sticky sessions are remembered, and for how long."""
+    """The limits on how many sticky sessions are remembered, and for how long."""
     return SessionLimits(
         table=settings.sticky_sessions,
         upstream=settings.sticky_sessions_per_upstream,

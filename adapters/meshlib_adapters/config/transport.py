@@ -41,7 +41,7 @@ def _at_least(settings: object, least: int, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelaySettings:
-    """How bytes are relayed. Sizes in bytes.
+    """Settings for relaying bytes. Sizes in bytes.
 
     `buffer_size`: the one buffer that all tunnels of a relay share for small messages; a read that
     fills it makes the direction use a pipe. `pipe_size`: what a pipe is asked to hold (the kernel

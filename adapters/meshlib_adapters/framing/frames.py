@@ -131,7 +131,7 @@ class Frames(H2Connection):
 
     @property
     def remembered(self) -> int:
-        """How many streams are known, those that are over included."""
+        """The number of streams that are known, those that are over included."""
         return len(self.streams) + len(self._closed_streams)
 
     def is_open(self, number: int) -> bool:
@@ -288,7 +288,7 @@ class ServerFrames(Frames):
     def receive_fields(
         self, number: int, block: bytes, *, ended: bool, depends_on: int
     ) -> list[Event]:
-        """See `Frames.receive_fields`."""
+        """Process a whole header block, as `Frames.receive_fields` does."""
         pairs = self._decode(
             block
         )  # in any case: both sides' tables must stay alike (RFC 9113 4.3)

@@ -1,1 +1,1 @@
-"""What a TLS client says first: taken from a file or a port, and told field by field."""
+"""The first message of a TLS client: taken from a file or a port, and told field by field."""

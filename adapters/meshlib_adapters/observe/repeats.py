@@ -90,7 +90,7 @@ class RepeatLimit:
             return False
 
     def take(self, now: float, *, everything: bool = False) -> list[Repeats]:
-        """What was held back for long enough to be told, or all of it."""
+        """Take out what was held back for long enough to be told, or all of it."""
         found: list[Repeats] = []
         with self._lock:
             waiting = False

@@ -95,8 +95,8 @@ class Phase(enum.IntEnum):
 def connection_addresses(
     transport: asyncio.BaseTransport, claimed: ProxyHeader | None
 ) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-    """Whose connection this is, and where it was made to: as a trusted proxy in front has
-    `claimed` it, else as the socket says. None where there is no address, as for a socket with a
+    """The addresses that a connection comes from and was made to: as a trusted proxy in front has
+    `claimed` them, else as the socket says. None where there is no address, as for a socket with a
     path.
     """
     if claimed is not None:

@@ -9,7 +9,7 @@ __all__ = ["TRANSITIONS", "State"]
 
 
 class State(enum.Enum):
-    """What an exchange is doing. ROUTED: the request's head is known, and where it goes; WAITING:
+    """The stage of an exchange. ROUTED: the request's head is known, and where it goes; WAITING:
     an endpoint is to send a response; RESPONDING: a final response has begun, an endpoint's or our
     own.
     """

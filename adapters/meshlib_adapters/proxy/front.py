@@ -16,7 +16,7 @@ __all__ = ["Front", "TLSFacts"]
 
 
 class TLSFacts(Protocol):
-    """What the TLS connection of a client proves; see `TLSClient`.
+    """Facts that the TLS connection of a client proves; see `TLSClient`.
 
     `asks_clients`: certificates are asked for, so nobody else may say what is in one.
     """

@@ -40,7 +40,7 @@ class LocalResponse(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many bytes `lines()` has."""
+        """The number of bytes of `lines()`."""
         reason = reason_phrase(self.status)
         lines = sum([len(name) + len(value) + 4 for name, value in self.fields])
         return len(f"HTTP/1.1 {self.status} {reason}\r\n") + lines

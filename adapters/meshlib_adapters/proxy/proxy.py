@@ -84,7 +84,7 @@ class Proxy:
         return b"X-Request-ID: %s%012x\r\n" % (self._id_prefix, count)
 
     def request_id_pairs(self, fields: FieldSection, peer: Peer) -> list[Pair]:
-        """What `request_id` says, as pairs."""
+        """The line of `request_id`, if any, as pairs."""
         line = self.request_id(fields, peer)
         return [(b"X-Request-ID", line[_ID_LINE:-2])] if line else []
 

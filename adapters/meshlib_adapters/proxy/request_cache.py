@@ -1,5 +1,5 @@
-"""What clients say again and again, over all connections of a gateway, with what came of it the
-last time.
+"""A cache of what clients say again and again, over all connections of a gateway, with what came
+of it the last time.
 
 Requests of one browser differ in a line or two, those of many differ little more, and a new
 connection should not cost as much as if nobody had ever connected before. Everything here is a pure

@@ -37,7 +37,7 @@ def default_host(upstream: Upstream) -> bytes:
 
 
 class ResponseReceiver(Protocol):
-    """Whoever wants the response. Most calls come straight from the connection: see
+    """The part that wants the response. Most calls come straight from the connection: see
     `upstream.connection.Requester` for their order and arguments.
     """
 
@@ -240,8 +240,8 @@ class UpstreamRequest:
 
     @property
     def stage(self) -> str:
-        """What a request without a response waits for, as in end reasons: Q, admission; C, a
-        connection; H, the response.
+        """The letter, as in end reasons, for what a request without a response waits for: Q,
+        admission; C, a connection; H, the response.
         """
         return "Q" if self._waiting is not None else "C" if self.connecting is not None else "H"
 

@@ -20,7 +20,7 @@ __all__ = ["TLSClient"]
 
 
 class TLSClient:
-    """What is known of one TLS connection. `server_name` in normal form ("": none), `fields` those
+    """Facts about one TLS connection. `server_name` in normal form ("": none), `fields` those
     of a verified client certificate.
 
     `asks_clients`: certificates are asked for, so nobody else may say what is in one.

@@ -197,7 +197,7 @@ class TLSTransport(asyncio.Transport):
     # `HandshakeOwner`
 
     def on_established(self) -> None:
-        """See `HandshakeOwner`."""
+        """Go on after the handshake, as `HandshakeOwner` says."""
         self._handshake = None
         self._state = _State.OPEN
         engine = self._engine
@@ -219,7 +219,7 @@ class TLSTransport(asyncio.Transport):
         self._deliver()
 
     def on_refused(self, reason: str) -> None:
-        """See `HandshakeOwner`."""
+        """End after a failure of TLS itself, as `HandshakeOwner` says."""
         self.failure = reason
         if self._engine.is_client:
             with contextlib.suppress(OSError):
@@ -230,7 +230,7 @@ class TLSTransport(asyncio.Transport):
             self._linger()
 
     def on_broken(self, outcome: str, reason: str) -> None:
-        """See `HandshakeOwner`."""
+        """End at once, as `HandshakeOwner` says."""
         self.failure = reason
         self._end(outcome)
 

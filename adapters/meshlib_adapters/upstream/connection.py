@@ -1,5 +1,4 @@
-"""What a connection to an endpoint, the pool that keeps it and whoever makes a request say to each
-other.
+"""Protocols between a connection to an endpoint, the pool that keeps it and the requester.
 
 For each request a requester hears, in this order: `on_connection` or `on_connect_failed`, if a
 connection had to be made; any number of `on_interim`; then either `on_response` followed by
@@ -33,7 +32,9 @@ __all__ = [
 
 
 class Failure(enum.Enum):
-    """Why a request ended early at its endpoint. The value is the token in logs and metrics."""
+    """The reason why a request ended early at its endpoint. The value is the token in logs and
+    metrics.
+    """
 
     CLOSED = "upstream_closed"
     RESET = "upstream_reset"
@@ -44,8 +45,8 @@ class Failure(enum.Enum):
 
 
 class Requester(Protocol):
-    """Whoever makes a request. Every method is called from the event loop and must not block or
-    raise.
+    """The part that makes a request. Every method is called from the event loop and must not block
+    or raise.
     """
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
@@ -144,7 +145,7 @@ LastHead: TypeAlias = tuple[bytes, ForwardResponse, int]
 
 
 class ConnectionHome(Protocol):
-    """What a connection knows of the pool that keeps it."""
+    """The pool that keeps a connection, as far as the connection knows it."""
 
     endpoint: Endpoint
     settings: HTTPSettings

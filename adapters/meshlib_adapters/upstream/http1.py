@@ -79,7 +79,7 @@ class HTTP1EndpointConnection(EndpointSocket):
     def begin(
         self, requester: Requester, request: ForwardRequest, body: bytes, *, done: bool
     ) -> None:
-        """See `EndpointConnection.begin`."""
+        """Send a request, as `EndpointConnection.begin` says."""
         self.requester = requester
         self.uses += 1
         self._request = request

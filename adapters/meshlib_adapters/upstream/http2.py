@@ -112,7 +112,7 @@ class HTTP2EndpointConnection(EndpointSocket):
     def begin(
         self, requester: Requester, request: ForwardRequest, body: bytes, *, done: bool
     ) -> None:
-        """See `EndpointConnection.begin`."""
+        """Send a request, as `EndpointConnection.begin` says."""
         self.requester = requester
         self.uses += 1
         self.trailers = ()

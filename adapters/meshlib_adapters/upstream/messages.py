@@ -146,7 +146,7 @@ class ForwardResponse:
 
     @classmethod
     def of_http1(cls, head: ResponseHead) -> ForwardResponse:
-        """What is passed on of a response over HTTP/1."""
+        """The part of a response over HTTP/1 that is passed on."""
         status = head.status
         bodiless = status < 200 or status == 204
         lines = response_fields(head.fields, upgraded=status == 101, bodiless=bodiless)
@@ -154,8 +154,8 @@ class ForwardResponse:
 
     @classmethod
     def of_http2(cls, head: ResponseHead, method: bytes, *, ended: bool) -> ForwardResponse:
-        """What is passed on of a response over HTTP/2 to a `method` request; `ended`: with this
-        head, which HTTP/1 can only say by a length.
+        """The part that is passed on of a response over HTTP/2 to a `method` request; `ended`: with
+        this head, which HTTP/1 can only say by a length.
         """
         status = head.status
         pairs = response_pairs(head.fields, bodiless=status < 200 or status == 204)
@@ -164,7 +164,7 @@ class ForwardResponse:
         return cls(head, pairs=pairs)
 
     def http1(self) -> bytes:
-        """See the class."""
+        """The status line and the field lines to pass on; see the class."""
         wire = self._wire
         if not wire:
             lines = b"".join([b"%s: %s\r\n" % pair for pair in self._pairs or ()])
@@ -172,7 +172,7 @@ class ForwardResponse:
         return wire
 
     def pairs(self) -> list[Pair]:
-        """See the class."""
+        """The fields to pass on, without `:status`; see the class."""
         pairs = self._pairs
         if pairs is None:
             wire = self._wire
@@ -181,7 +181,7 @@ class ForwardResponse:
 
     @property
     def size(self) -> int:
-        """How many bytes `http1()` has: what is counted, whatever the client speaks."""
+        """The number of bytes of `http1()`: what is counted, whatever the client speaks."""
         if self._wire:
             return len(self._wire)
         lines = sum([len(name) + len(value) + 4 for name, value in self._pairs or ()])

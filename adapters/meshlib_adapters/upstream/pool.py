@@ -194,7 +194,7 @@ class EndpointPool:
 
     @property
     def weight(self) -> int:
-        """What strategies ask for."""
+        """The weight of the endpoint, which strategies ask for."""
         return self.endpoint.weight
 
     @property

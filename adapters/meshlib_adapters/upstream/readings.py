@@ -1,4 +1,4 @@
-"""What the pools of upstreams count and hold, read in steps between which requests go on."""
+"""Readings of what the pools of upstreams count and hold, in steps between which requests go on."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["Sender", "WriteBatch"]
 
 
 class Sender(Protocol):
-    """Who has bytes to write."""
+    """An object with bytes to write."""
 
     def flush(self) -> None:
         """Write them now; nothing to write is no error, for they may have been written or given up

@@ -192,11 +192,11 @@ class InWorkers:
         return self._pool.not_ready if self._pool is not None else ""
 
     def states(self) -> dict[str, int]:
-        """How many workers are in which state."""
+        """The number of workers in each state."""
         return self._pool.states() if self._pool is not None else {}
 
     def restarts(self) -> dict[str, int]:
-        """How often each was started again."""
+        """The number of times that each was started again."""
         return self._pool.restarts() if self._pool is not None else {}
 
     def bind(self, setting: str, address: Address) -> list[socket.socket]:

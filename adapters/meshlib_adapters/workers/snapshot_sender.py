@@ -38,8 +38,8 @@ _NOTHING: Final = _State(NO_VERSION, Snapshot())
 
 @dataclass(slots=True, eq=False)
 class _Progress:
-    """What one worker process has, what is on its way to it, and the version that could not be made
-    for it.
+    """The snapshot that one worker process has, the one on its way to it, and the version that
+    could not be made for it.
     """
 
     has: _State = _NOTHING

@@ -70,8 +70,8 @@ _MASKS: Final = {4: _masks(4), 6: _masks(6)}
 
 
 def refusal(address: str) -> str:
-    """Why the gateway must not connect to `address` because somebody says so; "" when it may. Never
-    raises.
+    """The reason why the gateway must not connect to `address` because somebody says so; "" when it
+    may. Never raises.
     """
     try:
         if "%" in address:

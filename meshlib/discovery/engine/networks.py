@@ -191,8 +191,8 @@ def refused_address(
 def malformed_contribution(
     provider: str, malformed: Sequence[Malformed], others: Iterable[Diagnostic] = ()
 ) -> list[Contribution]:
-    """What could not be read, and `others`, as a contribution without routes (none when all could
-    be read). The first 20 are reported one by one.
+    """A contribution without routes that reports the records that could not be read, and has
+    `others` as well; none when there is nothing to report. The first 20 are reported one by one.
     """
     reports = [(wrong.what, wrong.why) for wrong in malformed[:MAX_MALFORMED]]
     if len(malformed) > MAX_MALFORMED:

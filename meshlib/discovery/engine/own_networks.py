@@ -37,7 +37,7 @@ Attachments = Iterable[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the gateway sees of itself. `containers` are ids, or their first 12 digits; one of them
+    """The gateway as it sees itself. `containers` are ids, or their first 12 digits; one of them
     may be that of its own container.
 
     `interfaces` are the "ADDRESS/PREFIX" of its network interfaces, None when they cannot be read.
