@@ -62,8 +62,8 @@ class HTTP1Client:
         return self.socket.since
 
     def origin(self) -> tuple[str, int]:
-        """See `Client`; the address of `ClientSocket.addresses`' first, and the port that it
-        connected to.
+        """Address of the client, which is that of the first of `ClientSocket.addresses`, and local
+        port that it connected to, as `Client.origin`.
         """
         socket, port = self.socket, self.port
         if socket.claimed is None and port:
@@ -76,13 +76,15 @@ class HTTP1Client:
         )
 
     def idle_since(self) -> float | None:
-        """See `Client`; requests that wait for their turn, and responses for their round, are under
-        way.
+        """Start of the client's idle time, as `Client.idle_since`; requests that wait for their
+        turn, and responses for their round, are under way.
         """
         return None if self.writer.held or self.reader.unread else self.socket.idle_since()
 
     def give_up(self) -> None:
-        """See `Client`. A client that has begun a request has a record of it."""
+        """End now, while idle, as `Client.give_up`. A client that has begun a request has a record
+        of it.
+        """
         socket = self.socket
         if socket.phase is Phase.HEAD:
             exchange = self.writer.exchange
@@ -111,8 +113,8 @@ class HTTP1Client:
             self.socket.transport.abort()
 
     def check_progress(self, now: float) -> None:
-        """See `Client`; a body that goes on too slowly is ended, if it is the client who is
-        slow.
+        """Check the progress of the client, as `Client.check_progress`; a body that goes on too
+        slowly is ended, if it is the client who is slow.
         """
         socket = self.socket
         socket.check_progress(now)

@@ -87,7 +87,7 @@ class ClientSocket:
         self.unsent = 0
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """See `connection_addresses`."""
+        """Address of the client and the one it connected to, as `connection_addresses`."""
         return connection_addresses(self.transport, self.claimed)
 
     def idle_since(self) -> float | None:

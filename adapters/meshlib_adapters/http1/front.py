@@ -49,7 +49,8 @@ _TUNNEL: Final = State.TUNNEL
 
 
 class HTTP1Front(asyncio.Protocol):
-    """See the module. Everything is called from the event loop; nothing blocks.
+    """Front of one HTTP/1 connection, made of the parts that the module describes. Everything is
+    called from the event loop; nothing blocks.
 
     `port` is the listener's (0: ask the socket), `tls` what TLS proves of the client (None: it is
     not terminated here), `claimed` what a trusted proxy says who it is. Without TLS the front is
@@ -242,11 +243,11 @@ class HTTP1Front(asyncio.Protocol):
     # As the `RequestSide` of the responses.
 
     def on_linger(self) -> None:
-        """See `RequestSide`."""
+        """Have the time-out of the lingering client checked, as `RequestSide.on_linger`."""
         self._keeper.enter_short_phase(self.client)
 
     def read_on(self) -> None:
-        """See `RequestSide`."""
+        """Process the requests that wait in the reader, as `RequestSide.read_on`."""
         socket = self._socket
         if not self._processing and not socket.blocked and not socket.turn.over:
             self._process()

@@ -51,7 +51,7 @@ _REFUSED: Final = frozenset({400, 405, 408, 413, 414, 417, 431, 501, 505, 508})
 
 
 class RequestSide(Protocol):
-    """Who reads the requests of the connection, as the responses see it."""
+    """Reader of the connection's requests, as the responses see it."""
 
     def read_on(self) -> None:
         """Look at what waits in the reader: the response before it is out."""
@@ -129,7 +129,7 @@ class ResponseWriter:
         return self._reader.body is not None
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """See `ClientSocket.addresses`."""
+        """Address of the client and the one it connected to, as `ClientSocket.addresses`."""
         return self._socket.addresses()
 
     def send_interim(self, response: ForwardResponse) -> None:

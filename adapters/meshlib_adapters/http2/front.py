@@ -112,11 +112,11 @@ class HTTP2Front(asyncio.Protocol):
         )
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """See `connection_addresses`."""
+        """Address of the client and the one it connected to, as `connection_addresses`."""
         return connection_addresses(self.transport, self.claimed)
 
     def origin(self) -> tuple[str, int]:
-        """See `Client`."""
+        """Address of the client and local port that it connected to, as `Client.origin`."""
         source, destination = self.addresses()
         if self.port and self.claimed is None:
             return source.host if source is not None else "", self.port
@@ -126,7 +126,7 @@ class HTTP2Front(asyncio.Protocol):
         )
 
     def idle_since(self) -> float | None:
-        """See `Client`."""
+        """Start of the client's idle time, as `Client.idle_since`."""
         if (
             self.streams
             or self.phase not in (Phase.IDLE, Phase.HEAD, Phase.LINGER)
@@ -136,7 +136,7 @@ class HTTP2Front(asyncio.Protocol):
         return self.since
 
     def give_up(self) -> None:
-        """See `Client`."""
+        """Announce the end and close at once, as `Client.give_up`."""
         if not self._output.closed:
             self._announce_end()
             self._output.closed = True
@@ -236,7 +236,7 @@ class HTTP2Front(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever works for this client is told."""
+        """Tell whoever works for this client."""
         self._turn.cancel()
         self._output.closed = True
         self.streams.drop("client_closed")
@@ -257,11 +257,13 @@ class HTTP2Front(asyncio.Protocol):
     # `StreamsOwner`
 
     def on_busy(self) -> None:
-        """See `StreamsOwner`."""
+        """Note that streams are under way, as `StreamsOwner.on_busy`."""
         self.phase = Phase.STREAM
 
     def on_rest(self) -> None:
-        """See `StreamsOwner`."""
+        """Note that the connection is idle, or close it when it is leaving, as
+        `StreamsOwner.on_rest`.
+        """
         if self.streams.leaving:
             self._close()
         elif self.phase is not Phase.IDLE:
@@ -269,7 +271,7 @@ class HTTP2Front(asyncio.Protocol):
             self.phase = Phase.IDLE
 
     def on_flood(self, reason: str) -> None:
-        """See `StreamsOwner`."""
+        """End the connection, as `StreamsOwner.on_flood`."""
         self._end(ErrorCodes.ENHANCE_YOUR_CALM, reason)
 
     # The end.

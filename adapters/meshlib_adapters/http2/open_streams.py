@@ -40,7 +40,7 @@ class StreamsOwner(Protocol):
     """The connection whose streams they are."""
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """See `Front`."""
+        """Address of the client and the one it connected to, as `Front.addresses`."""
 
     def on_busy(self) -> None:
         """Note that the first stream has begun."""
@@ -185,7 +185,7 @@ class OpenStreams:
     # `FrameSender`
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """See `Front`."""
+        """Address of the client and the one it connected to, as `Front.addresses`."""
         return self._owner.addresses()
 
     def section(self, pairs: list[Pair]) -> FieldSection:
@@ -197,8 +197,8 @@ class OpenStreams:
         return fields
 
     def allowed_to_keep(self) -> int:
-        """How many bytes of a response a stream may keep before its upstream has to wait: less when
-        all together keep much.
+        """Number of bytes of a response that a stream may keep before its upstream has to wait:
+        less when all together keep much.
         """
         size = self.proxy.settings.buffer_size
         return size if self.kept < 16 * size else 0

@@ -81,7 +81,7 @@ class RequestContent:
             exchange.request.send(data, done=not self.pending)
 
     def take_credit(self) -> int:
-        """How many bytes the client may send in the place of those that are gone."""
+        """Take the number of bytes that the client may send in the place of those that are gone."""
         size, self.credit = self.credit, 0
         return size
 

@@ -1,4 +1,4 @@
-"""What of a response the client's windows have not let out yet."""
+"""Bytes of a response that the client's windows have not let out yet."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SendBuffer:
 
     @property
     def pieces(self) -> int:
-        """See the class."""
+        """Number of parts in which the bytes are kept."""
         return len(self._pieces)
 
     def append(self, pieces: list[bytes]) -> int:

@@ -45,13 +45,13 @@ class FrameSender(Protocol):
     tls: TLSFacts | None
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """See `Front`."""
+        """Address of the client and the one it connected to, as `Front.addresses`."""
 
     def section(self, pairs: list[Pair]) -> FieldSection:
         """Fields as a section; raises as `pair_section`."""
 
     def allowed_to_keep(self) -> int:
-        """How many bytes of a response a stream may keep before its upstream has to wait."""
+        """Number of bytes of a response that a stream may keep before its upstream has to wait."""
 
     def acknowledge(self, number: int, size: int) -> None:
         """Let the client send `size` bytes more on stream `number`."""
@@ -258,11 +258,11 @@ class Stream:
         raise AssertionError("a 101 that nobody asked for")
 
     def tunnel_data(self, data: bytes) -> None:
-        """See `begin_tunnel`."""
+        """Fail: no tunnel is ever begun (see `begin_tunnel`)."""
         raise AssertionError("bytes of a tunnel that was never begun")
 
     def tunnel_eof(self) -> None:
-        """See `begin_tunnel`."""
+        """Fail: no tunnel is ever begun (see `begin_tunnel`)."""
         raise AssertionError("the end of a tunnel that was never begun")
 
     def pause_request(self, paused: bool) -> None:
@@ -376,7 +376,7 @@ class Stream:
         return self.content.too_slow(now, rate, grace, waiting=waiting)
 
     def end_slow(self, reason: str) -> None:
-        """See `proxy.time_outs.end_slow`."""
+        """End the exchange of a client that is too slow, as `proxy.time_outs.end_slow`."""
         end_slow(self.exchange, reason)
 
 

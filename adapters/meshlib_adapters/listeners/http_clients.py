@@ -94,12 +94,12 @@ class HTTPClients:
 
     @property
     def spare(self) -> int:
-        """How many objects of connections that are gone wait for the next ones."""
+        """Number of objects of connections that are gone, kept for the next ones."""
         return len(self._spare)
 
     @property
     def half_closed(self) -> int:
-        """How many half-closed connections are probed."""
+        """Number of half-closed connections that are probed."""
         return len(self._half_closed)
 
     def create_front(

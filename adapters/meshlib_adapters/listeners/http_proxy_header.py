@@ -90,11 +90,11 @@ class HTTPProxyHeaderReader(asyncio.Protocol):
         self._transport.abort()
 
     def idle_since(self) -> float | None:
-        """See `meshlib_adapters.sockets.limits.Member`."""
+        """Start of the connection, as `meshlib_adapters.sockets.limits.Member.idle_since`."""
         return self._started
 
     def give_up(self) -> None:
-        """See `meshlib_adapters.sockets.limits.Member`."""
+        """End now, as `meshlib_adapters.sockets.limits.Member.give_up`."""
         self.abort()
 
     def _time_out(self) -> None:

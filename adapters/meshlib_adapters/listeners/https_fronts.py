@@ -43,7 +43,7 @@ class HTTPSFronts:
         self._http2 = http2
 
     def terminator(self, settings: TerminationSettings | None = None) -> TLSTerminator:
-        """What terminates TLS for these fronts.
+        """Create the terminator of TLS for these fronts.
 
         With `client_auth` "require" the proxy forwards nothing that comes without TLS, on whichever
         listener (`meshlib.table.uncertified`).

@@ -52,8 +52,8 @@ class ProxyHeaderReader:
     def of(
         rule: ProxyHeaderPolicy | None, address: str, *, always: bool = False
     ) -> ProxyHeaderReader | None:
-        """What to expect from a connection of `address`; None for no PROXY header. Raises
-        `ProxyProtocolError` if it is not served.
+        """Reader of the header to expect from a connection of `address`; None for no PROXY header.
+        Raises `ProxyProtocolError` if it is not served.
 
         `always`: `sources` never come without one. So it is where servers may be the first to
         speak: nobody can tell a client that waits from a PROXY protocol header that is on its way.
@@ -69,7 +69,7 @@ class ProxyHeaderReader:
         return None
 
     def receive_data(self, data: bytes) -> bytes | None:
-        """See the class."""
+        """Take what was read; return what is not the PROXY header's, None while more is needed."""
         result = self._reader.receive_data(data)
         if result is NEED_DATA:
             return None

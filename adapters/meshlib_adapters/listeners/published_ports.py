@@ -107,7 +107,7 @@ class PublishedPorts:
         return dict(self._closed)
 
     def counters(self) -> dict[str, dict[str, int]]:
-        """What has happened on all ports since the start: "tcp" as `TCPListener.counters`, "udp" as
+        """Counts of events on all ports since the start: "tcp" as `TCPListener.counters`, "udp" as
         `UDPListener.counters`.
         """
         total = {scheme: dict(counts) for scheme, counts in self._past.items()}
@@ -245,7 +245,7 @@ def _add(total: dict[str, int], counts: Mapping[str, int]) -> None:
 
 
 def ports_data(ports: PublishedPorts) -> dict[str, Any]:
-    """What `/-/status` tells of them."""
+    """State of the ports, as `/-/status` shows it."""
     return {
         "open": [str(port) for port in ports.open_ports],
         "closed": {str(port): reason for port, reason in sorted(ports.closed_ports.items())},

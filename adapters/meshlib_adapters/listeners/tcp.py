@@ -80,7 +80,7 @@ class TCPListener:
         return f"<TCPListener {self.name} {len(self._clients)} connections>"
 
     def __len__(self) -> int:
-        """How many clients there are."""
+        """Number of clients."""
         return len(self._clients)
 
     async def listen(

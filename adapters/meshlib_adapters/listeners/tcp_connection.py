@@ -38,7 +38,7 @@ _READ: Final = 4096
 
 @dataclass(slots=True)
 class TCPShared:
-    """What the connections of one TCP listener share; made by it."""
+    """Values that the connections of one TCP listener share; made by it."""
 
     name: str
     settings: TCPSettings
@@ -115,15 +115,15 @@ class TCPConnection:
             self._tunnel.on_deadline(now)
 
     def idle_since(self) -> float | None:
-        """See `Member`. A client that has said nothing yet may be given up, for there is no
-        telling what it waits for.
+        """Start of the client's idle time, as `Member.idle_since`. A client that has said nothing
+        yet may be given up, for there is no telling what it waits for.
         """
         if self._proxy_header is not None:
             return self._started
         return self._tunnel.idle_since() if self._tunnel is not None else None
 
     def give_up(self) -> None:
-        """See `Member`."""
+        """Count a refusal and end now, as `Member.give_up`."""
         self._shared.clients.refuse("given_up")
         self.abort("given_up")
 
@@ -184,14 +184,14 @@ class TCPConnection:
     # `TunnelOwner`
 
     def on_connected(self) -> None:
-        """See `TunnelOwner`."""
+        """Do nothing, as `TunnelOwner.on_connected`: no bytes of the client are held here."""
 
     def on_failed(self, reason: str) -> None:
-        """See `TunnelOwner`."""
+        """Refuse the client that no endpoint has taken, as `TunnelOwner.on_failed`."""
         self._refuse(reason)
 
     def on_end(self, outcome: str) -> None:
-        """See `TunnelOwner`."""
+        """Close with the `outcome` of the tunnel, as `TunnelOwner.on_end`."""
         self._outcome = outcome
         self._close()
 

@@ -106,17 +106,17 @@ class TLSListener:
         )
 
     def __len__(self) -> int:
-        """How many clients there are."""
+        """Number of clients."""
         return len(self._clients)
 
     @property
     def held_bytes(self) -> int:
-        """See the class."""
+        """Bytes held of clients that have no endpoint yet."""
         return self._shared.held_bytes
 
     @property
     def terminator(self) -> TLSTermination | None:
-        """What terminates TLS; another one gets the clients that come from now on."""
+        """Terminator of TLS; another one gets the clients that come from now on."""
         return self._shared.terminator
 
     @terminator.setter

@@ -127,7 +127,7 @@ class TLSConnection:
                 pass
 
     def idle_since(self) -> float | None:
-        """See `Member`."""
+        """Start of the client's idle time, as `Member.idle_since`."""
         match self._phase:
             case _Phase.HELLO | _Phase.HEAD | _Phase.LINGER:
                 return self._started
@@ -138,7 +138,7 @@ class TLSConnection:
         return NEVER_IDLE
 
     def give_up(self) -> None:
-        """See `Member`."""
+        """Count a refusal and end now, as `Member.give_up`."""
         self._shared.clients.refuse("given_up")
         self.abort("given_up")
 
@@ -305,17 +305,17 @@ class TLSConnection:
     # `TunnelOwner`
 
     def on_connected(self) -> None:
-        """See `TunnelOwner`."""
+        """Release the bytes held of the client, as `TunnelOwner.on_connected`."""
         self._release_held()
 
     def on_failed(self, reason: str) -> None:
-        """See `TunnelOwner`. The alert is the client's only hint that the name is right and the
-        service is not.
+        """Refuse the client that no endpoint has taken, as `TunnelOwner.on_failed`. The alert is
+        the client's only hint that the name is right and the service is not.
         """
         self._refuse(alert_record(INTERNAL_ERROR), reason)
 
     def on_end(self, outcome: str) -> None:
-        """See `TunnelOwner`."""
+        """Close with the `outcome` of the tunnel, as `TunnelOwner.on_end`."""
         self._outcome = outcome
         self._close()
 

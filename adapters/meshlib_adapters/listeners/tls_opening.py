@@ -48,7 +48,8 @@ class TLSOpening:
             self.header = ProxyHeaderReader.of(rule, address)
 
     def read_header(self, data: bytes) -> bytes:
-        """What is behind the PROXY header, if anything yet. Raises `ProtocolError` for a bad one.
+        """Read on in the PROXY header; return the bytes behind it, if any yet. Raises
+        `ProtocolError` for a bad one.
 
         What is kept of an unfinished header is a few hundred bytes at most.
         """
@@ -70,7 +71,7 @@ class TLSOpening:
         return shared.held_bytes <= shared.settings.max_held_bytes
 
     def sniff(self, data: bytes) -> ClientHello | NotTLS | None:
-        """What the bytes are that were held so far, of which `data` are the last; None while more
+        """Recognize the bytes that were held so far, of which `data` are the last; None while more
         are needed. Raises `ClientHelloError`.
         """
         result = self._sniffer.receive_data(data)

@@ -36,8 +36,9 @@ class CurrentTable(Protocol):
 
 @dataclass(slots=True)
 class TLSShared:
-    """What the connections of one TLS listener share; made by it. `held_bytes` are those of clients
-    that have no endpoint yet; `acme` is the upstream of clients that offer "acme-tls/1" alone.
+    """Values that the connections of one TLS listener share; made by it. `held_bytes` are those of
+    clients that have no endpoint yet; `acme` is the upstream of clients that offer "acme-tls/1"
+    alone.
     """
 
     mesh: CurrentTable

@@ -51,7 +51,7 @@ class TunnelOwner(Client, Protocol):
 
 @dataclass(slots=True)
 class TunnelShared:
-    """What the tunnels of one listener share. `counters` has "attempts" and "tunnels"."""
+    """Values that the tunnels of one listener share. `counters` has "attempts" and "tunnels"."""
 
     loop: asyncio.AbstractEventLoop
     limits: TunnelLimits
@@ -144,8 +144,8 @@ class Tunnel:
             self._dial.give_up_attempt()
 
     def idle_since(self) -> float | None:
-        """See `Member`. The tunnel is in use when the client has said more in it than its
-        prelude.
+        """Start of the client's idle time, as `Member.idle_since`. The tunnel is in use when the
+        client has said more in it than its prelude.
         """
         relay = self._relay
         if relay is None:

@@ -86,8 +86,8 @@ class UpstreamDial:
         self._leave()
 
     def tap(self) -> Callable[[memoryview], bool] | None:
-        """What to show the first bytes of the endpoint to while it returns True; None when there is
-        nothing to learn from them.
+        """Function to show the first bytes of the endpoint to while it returns True; None when
+        there is nothing to learn from them.
         """
         chooser, upstream, endpoint = self._chooser, self._upstream, self._endpoint
         hello, self._hello = self._hello, None

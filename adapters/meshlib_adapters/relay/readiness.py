@@ -65,23 +65,23 @@ class LoopReadiness:
         self._loop = loop
 
     def add_reader(self, fd: int, callback: _Callback) -> None:
-        """See `Readiness`."""
+        """Call `callback` as long as `fd` can be read, as `Readiness.add_reader`."""
         self._loop.add_reader(fd, callback)
 
     def add_writer(self, fd: int, callback: _Callback) -> None:
-        """See `Readiness`."""
+        """Call `callback` as long as `fd` can be written, as `Readiness.add_writer`."""
         self._loop.add_writer(fd, callback)
 
     def remove_reader(self, fd: int) -> None:
-        """See `Readiness`."""
+        """Stop calls for reading, as `Readiness.remove_reader`."""
         self._loop.remove_reader(fd)
 
     def remove_writer(self, fd: int) -> None:
-        """See `Readiness`."""
+        """Stop calls for writing, as `Readiness.remove_writer`."""
         self._loop.remove_writer(fd)
 
     def forget(self, fd: int) -> None:
-        """See `Readiness`."""
+        """Stop all calls for `fd`, as `Readiness.forget`."""
         self._loop.remove_reader(fd)
         self._loop.remove_writer(fd)
 
@@ -123,7 +123,7 @@ if sys.platform == "linux":
             return f"<EpollReadiness {len(self._entries)} descriptors>"
 
         def add_reader(self, fd: int, callback: _Callback) -> None:
-            """See `Readiness`."""
+            """Call `callback` as long as `fd` can be read, as `Readiness.add_reader`."""
             entry = self._entries.get(fd)
             if entry is None:
                 entry = self._enter(fd, _IN)
@@ -134,7 +134,7 @@ if sys.platform == "linux":
             entry.read = callback
 
         def add_writer(self, fd: int, callback: _Callback) -> None:
-            """See `Readiness`."""
+            """Call `callback` as long as `fd` can be written, as `Readiness.add_writer`."""
             entry = self._entries.get(fd)
             if entry is None:
                 entry = self._enter(fd, _OUT)
@@ -166,7 +166,7 @@ if sys.platform == "linux":
             self._entries.pop(fd, None)
 
         def close(self) -> None:
-            """See `Readiness`."""
+            """Stop all calls and close the epoll, as `Readiness.close`."""
             if not self._epoll.closed:
                 self._loop.remove_reader(self._epoll.fileno())
                 self._epoll.close()

@@ -86,7 +86,7 @@ def bound_port(sock: socket.socket) -> int:
 
 
 def bind_failure(error: OSError) -> str:
-    """What kept us from listening, in a few words."""
+    """Reason for which we cannot listen, in a few words."""
     return {
         errno.EADDRINUSE: "the port is in use by another program",
         errno.EACCES: "no permission to open this port",

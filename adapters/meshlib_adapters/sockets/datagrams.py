@@ -69,7 +69,9 @@ def bind_datagrams(host: str, port: int, *, reuse_port: bool = False) -> tuple[s
 
 
 def reply_from(ancillary: Ancillary) -> tuple[int, int, bytes] | None:
-    """What to send along with a reply so that it comes from the address the client sent to."""
+    """Ancillary data to send along with a reply so that it comes from the address the client sent
+    to.
+    """
     for level, kind, data in ancillary:
         if level == socket.IPPROTO_IP and kind == _IP_PKTINFO and len(data) >= _PKTINFO.size:
             _, local, _ = _PKTINFO.unpack_from(data)

@@ -1,5 +1,5 @@
-"""How many clients there may be, in all and of one network; and who is given up for a new one when
-there are that many.
+"""Limits on the number of clients, in all and of one network; and the choice of the one that is
+given up for a new one when there are that many.
 
 Shared by the listeners that have one limit together. What one new client costs does not depend on
 how many there are.

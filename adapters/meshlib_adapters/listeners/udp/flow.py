@@ -124,13 +124,13 @@ class Flow:
             self._deliver(data)
 
     def idle_since(self) -> float | None:
-        """See `Member`: a flow without any reply makes room for others; one that has had a
-        reply never does.
+        """Start of the flow's idle time, as `Member.idle_since`: a flow without any reply makes
+        room for others; one that has had a reply never does.
         """
         return NEVER_IDLE if self.replied else self._started
 
     def give_up(self) -> None:
-        """See `Member`."""
+        """Count an eviction and end now, as `Member.give_up`."""
         self._owner.counters["evicted"] += 1
         self.abort("evicted")
 

@@ -84,7 +84,7 @@ class UDPListener:
         return f"<UDPListener {self.name} {len(self._clients)} flows>"
 
     def __len__(self) -> int:
-        """How many flows there are."""
+        """Number of flows."""
         return len(self._clients)
 
     async def listen(
