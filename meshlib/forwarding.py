@@ -126,12 +126,12 @@ def _kept(
     if not same_host:
         dropped = dropped | _HOST
     if dropped.isdisjoint(names):
-        kept = fields.block
+        kept = fields.lines()
     else:
         kept = b"\r\n".join(
             [
                 line
-                for name, line in zip(names, fields.block.split(b"\r\n"), strict=False)
+                for name, line in zip(names, fields.lines().split(b"\r\n"), strict=False)
                 if name not in dropped
             ]
         )
@@ -223,11 +223,11 @@ def response_fields(
     names = fields.names
     dropped = HOP_BY_HOP_IN_RESPONSE | _LENGTH if bodiless else HOP_BY_HOP_IN_RESPONSE
     if not fields.connection and dropped.isdisjoint(names):
-        return fields.block
+        return fields.lines()
     dropped = dropped | (fields.connection - _PROTECTED)
     lines = [
         line
-        for name, line in zip(names, fields.block.split(b"\r\n"), strict=False)
+        for name, line in zip(names, fields.lines().split(b"\r\n"), strict=False)
         if name not in dropped
     ]
     if upgraded and fields.upgrade is not None:

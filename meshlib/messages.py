@@ -36,6 +36,10 @@ class FieldSection(NamedTuple):
     upgrade: bytes | None
     expect_continue: bool
 
+    def lines(self) -> bytes:
+        """The `block`; what a section that holds something else is asked for."""
+        return self.block
+
     def pairs(self) -> list[tuple[bytes, bytes]]:
         """(name as sent, value without surrounding white space) of each line, in order."""
         result = []

@@ -63,6 +63,12 @@ class PairSection(FieldSection):
 
     @property
     def block(self) -> bytes:
+        """The `lines`. Compiled code reads a named tuple's field by its index, and finds the pairs:
+        where a section may be of HTTP/2, ask for `lines`.
+        """
+        return self.lines()
+
+    def lines(self) -> bytes:
         """The pairs as lines of HTTP/1, each ended by CRLF; made anew each time."""
         return b"".join([b"%s: %s\r\n" % pair for pair in self.known_pairs])
 

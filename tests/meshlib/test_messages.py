@@ -103,3 +103,10 @@ def test_the_first_value_of_a_name_is_found(name: bytes, values: list[bytes]) ->
     )
     assert section.get_all(name) == values
     assert section.first(name) == (values[0] if values else None)
+
+
+def test_lines_are_the_block() -> None:
+    fields = FieldSection(
+        b"Host: a\r\nX: 1\r\n", (b"host", b"x"), b"a", None, False, frozenset(), None, False
+    )
+    assert fields.lines() == fields.block == b"Host: a\r\nX: 1\r\n"

@@ -151,6 +151,11 @@ def test_strategy_follows_from_weights(weights: tuple[int, ...], strategy: str) 
     create_strategy(upstream.strategy)
 
 
+def test_a_strategy_that_the_service_names() -> None:
+    endpoints = [FileEndpoint("1", "a", weight=1), FileEndpoint("2", "a", weight=2)]
+    assert build_upstreams("shop", endpoints, strategy="round_robin")(80).strategy == "round_robin"
+
+
 PORTS = st.dictionaries(st.integers(0, 70000), st.integers(0, 70000), max_size=3)
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | PORTS
 # Few keys, few entries: of more than 20 mistakes in one service not every one is reported.
