@@ -23,7 +23,7 @@ def check_text(value: object, where: str, hint: str) -> None:
 
 def check_number(value: object, where: str, least: int, most: int) -> None:
     """Refuse what is not a whole number from `least` to `most`."""
-    if type(value) is not int or not least <= value <= most:
+    if not isinstance(value, int) or value is True or value is False or not least <= value <= most:
         hint = f"write a whole number from {least} to {most}"
         raise ConfigurationError(f"{typed(value)} cannot be here", where=where, hint=hint)
 

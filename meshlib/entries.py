@@ -19,6 +19,7 @@ from meshlib.labels.diagnostics import Diagnostics, show
 from meshlib.labels.grammar import Part
 from meshlib.model import (
     Endpoint,
+    EndpointState,
     HostPath,
     ListeningPort,
     Match,
@@ -228,6 +229,9 @@ def check_endpoint(entry: Entry, endpoint: Endpoint) -> None:
     if not isinstance(endpoint.host, str) or not _REACHABLE.fullmatch(endpoint.host):
         message = f"the endpoint {show(endpoint.id)} has the host {typed(endpoint.host)}"
         raise entry.error(message, "write an address without brackets, or a host name")
+    if not isinstance(endpoint.state, EndpointState):
+        message = f"the endpoint {show(endpoint.id)} has the state {typed(endpoint.state)}"
+        raise entry.error(message, "write meshlib.model.EndpointState.READY")
     check_weight(entry, endpoint.weight)
 
 

@@ -157,6 +157,7 @@ def test_weights_that_are_none(weight: object) -> None:
         ({"host": "http://shop"}, "write an address without brackets"),
         ({"host": "[::1]"}, "write an address without brackets"),
         ({"host": "a\0b"}, "write an address without brackets"),
+        ({"state": "ready"}, r"has the state 'ready' \(str\)"),
     ],
 )
 def test_endpoints_that_are_none(changes: dict[str, Any], message: str) -> None:

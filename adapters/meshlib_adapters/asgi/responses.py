@@ -10,14 +10,15 @@ __all__ = ["can_deny", "fields_of", "send_local"]
 
 
 def fields_of(response: ForwardResponse) -> list[tuple[bytes, bytes]]:
-    """The fields of a response as ASGI has them.
+    """The fields of a response as ASGI has them, in a list of the caller's own: middleware changes
+    what it is sent, and equal responses share their fields.
 
     Content-Length of a 304 tells the length of what is not sent; servers take it for that of the
     body, so it is left out.
     """
     fields = response.pairs()
     if response.status != 304:
-        return fields
+        return list(fields)
     return [pair for pair in fields if pair[0] != b"content-length"]
 
 

@@ -100,16 +100,17 @@ class HTTP1Front(asyncio.Protocol):
         return f"<HTTP1Front {self.client!r}>"
 
     def renew(self, scheme: str, port: int, claimed: ProxyHeader | None) -> None:
-        """Serve another client, as if new. What the last one's fields were stays known: they say
-        nothing of who sent them.
+        """Serve another client after a recycled one, as if new. What the last one's fields were
+        stays known: they say nothing of who sent them.
         """
         self._socket.claimed = claimed
-        self._reader.renew()
-        self._pace.forget()
-        self._writer.renew()
         client = self.client
         client.scheme = scheme
         client.port = port
+
+    def idle_since(self) -> float | None:
+        """Start of the client's idle time, which a `TLSTransport` asks its protocol for."""
+        return self.client.idle_since()
 
     # What the event loop calls.
 
@@ -213,6 +214,10 @@ class HTTP1Front(asyncio.Protocol):
                 request.cancel()
             exchange.end()
         elif at_rest and not self._writer.tunnelled and self._writer.tls is None:
+            # It may wait for long: without what the client has sent.
+            self._reader.renew()
+            self._pace.forget()
+            self._writer.renew()
             self._keeper.recycle(self)
 
     def pause_writing(self) -> None:
@@ -275,7 +280,12 @@ class HTTP1Front(asyncio.Protocol):
                     break
                 socket.since = exchange.started = monotonic()
                 self._serve(self._repeated.parse(raw))
-                if socket.eof and reader.body is not None and not reader.unread:
+                if (
+                    socket.eof
+                    and reader.body is not None
+                    and not reader.unread
+                    and exchange.head is not None  # else it has its response
+                ):
                     exchange.drop("client_closed")  # its rest will never come
                     self._writer.close()
                 if (

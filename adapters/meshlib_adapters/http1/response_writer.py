@@ -184,6 +184,9 @@ class ResponseWriter:
             self._responded()
         else:
             self.write(data)
+            # The client may have stopped to read before there was a connection to be paused.
+            if socket.blocked and exchange.request.connection is not None:
+                exchange.request.connection.pause()
 
     def send_data(self, pieces: list[bytes], done: bool) -> None:
         """Send more of the body."""
@@ -216,6 +219,8 @@ class ResponseWriter:
             connection.send_tunnel(early)
         if socket.eof and connection is not None:
             connection.send_eof()
+        if socket.blocked and connection is not None:
+            connection.pause()
         socket.unpause(FULL)
 
     def tunnel_data(self, data: bytes) -> None:

@@ -277,8 +277,10 @@ class HTTP2Front(asyncio.Protocol):
     # The end.
 
     def _announce_end(self) -> None:
-        self.streams.leaving = True
+        # In this order: the last stream may end as it is flushed, and what is leaving closes then,
+        # before the announcement.
         self._output.announce_end()
+        self.streams.leaving = True
 
     def _end(self, code: ErrorCodes | None, reason: str) -> None:
         # This client gets no further. Without a code h2 has said why already.

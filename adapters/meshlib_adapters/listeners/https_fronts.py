@@ -166,7 +166,7 @@ class _PlainConnection:
 
     def idle_since(self) -> float | None:
         if self._task.done() and not self._task.cancelled() and self._task.exception() is None:
-            return self._task.result()[1].front.client.idle_since()
+            return self._task.result()[1].front.idle_since()
         return self._started
 
     def abort(self) -> None:

@@ -281,7 +281,8 @@ class TLSConnection:
         return received
 
     def _on_handed_over_end(self, outcome: str) -> None:
-        if outcome.startswith("handshake_"):
+        # An outcome that is there already is ours: the handshake has not failed by itself.
+        if self._outcome == "terminated" and outcome.startswith("handshake_"):
             self._note(outcome, self._handed_over.failure if self._handed_over is not None else "")
         self._close()
 

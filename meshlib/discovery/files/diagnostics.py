@@ -46,7 +46,9 @@ BAD_PROXY_HEADER = DiagnosticKind(
 )
 BAD_PROTOCOL = DiagnosticKind("SVC008", Severity.ERROR, "`protocol` is not h2c; HTTP/1.1 is spoken")
 BAD_STRATEGY = DiagnosticKind(
-    "SVC009", Severity.ERROR, "`strategy` is not known; the default serves"
+    "SVC009",
+    Severity.ERROR,
+    "`strategy` is not known, or ignores weights that differ; the default serves",
 )
 UNKNOWN_KEY = DiagnosticKind("SVC101", Severity.WARNING, "a key is not known and ignored")
 NO_ENDPOINTS = DiagnosticKind(

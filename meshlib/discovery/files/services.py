@@ -16,7 +16,7 @@ of one of `meshlib.balancing.STRATEGIES`. Reading the file, and YAML itself, is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Literal, NamedTuple
 
@@ -231,7 +231,7 @@ def _contribution(
     else:
         version = _proxy_header(value, place, diagnostics)
         transport = Transport(_protocol(value, place, diagnostics), proxy_protocol=version)
-        strategy = _strategy(value, place, diagnostics)
+        strategy = _strategy(value, place, endpoints, diagnostics)
         upstream_for = build_upstreams(name, endpoints, transport, strategy=strategy, quota=quota)
         diagnostics.unknown_keys(value, _SERVICE_KEYS, place)
     routes = build_routes(
@@ -278,19 +278,28 @@ def _protocol(
     return ""
 
 
-def _strategy(entry: Mapping[str, object], place: str, diagnostics: FileDiagnostics) -> str:
+def _strategy(
+    entry: Mapping[str, object],
+    place: str,
+    endpoints: Sequence[FileEndpoint],
+    diagnostics: FileDiagnostics,
+) -> str:
     value = entry.get("strategy")
     if value is None:
         return ""
     hint = "write least_connections, or leave it out"
+    message = f"{show_value(value)} is no strategy"
     if isinstance(value, str):
         try:
             create_strategy(value)
         except ConfigurationError as error:
             hint = error.hint
         else:
-            return value
-    message = f"{show_value(value)} is no strategy"
+            weights = {endpoint.weight for endpoint in endpoints if endpoint.weight}
+            if value != "round_robin" or len(weights) < 2:
+                return value
+            message = "round_robin ignores weights, and they differ"
+            hint = "write weighted_round_robin, or leave it out"
     diagnostics.add(BAD_STRATEGY, f"{place}.strategy", message, hint)
     return ""
 

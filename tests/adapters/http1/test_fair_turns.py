@@ -294,6 +294,47 @@ def test_a_client_that_goes_in_the_middle_leaves_nothing_to_the_next_one(
     assert responses(wire) == 1
 
 
+def test_a_spare_front_keeps_nothing_of_what_its_client_sent(place: Callable[..., Place]) -> None:
+    site = place()
+    site.client.data_received(UNKNOWN * 5000)
+    assert site.client.client.reader.unread
+    site.client.connection_lost(None)
+    assert site.clients.spare == 1
+    assert site.client.client.reader.unread == b""
+
+
+def test_a_request_that_has_its_response_is_recorded_once(place: Callable[..., Place]) -> None:
+    """Behind a pipelined one, with a body that is cut by FIN."""
+    site = place()
+    connection, endpoint = site.endpoint()
+    first = UNKNOWN.replace(b"b\r", b"a\r")
+    cut = b"POST / HTTP/1.1\r\nHost: nobody\r\nContent-Length: 10\r\n\r\nabc"
+    site.client.data_received(first + cut)
+    site.client.eof_received()
+    site.turns(lambda: bool(endpoint.sent))
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    site.turns(lambda: b" 404 " in site.wire.sent)
+    assert site.proxy.requests == 2
+
+
+def test_a_client_that_stopped_reading_before_there_was_a_connection(
+    place: Callable[..., Place],
+) -> None:
+    """The response to its next request waits at the endpoint, not here."""
+    site = place()
+    connection, endpoint = site.endpoint()
+    site.client.data_received(UNKNOWN.replace(b"b\r", b"a\r"))
+    site.turns(lambda: bool(endpoint.sent))
+    request = site.client.exchange.request
+    held, request.connection = request.connection, None
+    site.client.pause_writing()
+    request.connection = held
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\nx")
+    assert not endpoint.reading
+    site.client.resume_writing()
+    site.turns(lambda: endpoint.reading)
+
+
 def test_an_endpoint_that_is_given_up_in_the_middle(place: Callable[..., Place]) -> None:
     site = place()
     connection, endpoint = site.endpoint()

@@ -449,6 +449,22 @@ def test_an_endpoint_by_name(run: Run) -> None:
     run(main())
 
 
+def test_a_flow_leaves_an_endpoint_with_all_of_its_addresses(run: Run) -> None:
+    """A name may have several; the rest of them are not those of the next endpoint."""
+
+    async def main() -> None:
+        async with serving() as old, serving() as new, listening() as (port, _):
+            port.upstream = upstream_of(old.port, host="localhost")
+            client = port.client()
+            assert await client.ask(b"x") == b"x"
+            port.upstream = upstream_of(new.port)
+            client.send(b"y")
+            await until(lambda: b"y" in new.heard)
+            assert b"y" not in old.heard
+
+    run(main())
+
+
 def test_a_drain_waits_for_silence_and_ends_who_goes_on(run: Run) -> None:
     async def main() -> None:
         async with (

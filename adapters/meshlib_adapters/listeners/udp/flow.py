@@ -114,6 +114,7 @@ class Flow:
             self._upstream = upstream
             if moved or self._endpoint is None:
                 self._tried.clear()
+                self._addresses.clear()  # of the endpoint that it leaves
                 if moved:
                     self._owner.counters["moved"] += 1
                 self._deliver(data)

@@ -18,6 +18,7 @@ from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.errors import ConfigurationError
 from meshlib.labels.hrm import LABEL
 from meshlib.labels.limits import LabelLimits
+from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Route, Severity, Snapshot
 from meshlib.table import RoutingTable
 
@@ -293,7 +294,7 @@ def test_a_protocol_that_is_not_spoken(wrong: object) -> None:
         ({}, "weighted_round_robin"),
         ({"strategy": None}, "weighted_round_robin"),
         ({"strategy": "least_connections"}, "least_connections"),
-        ({"strategy": "round_robin"}, "round_robin"),
+        ({"strategy": "weighted_round_robin"}, "weighted_round_robin"),
     ],
 )
 def test_the_strategy_of_a_service_is_that_of_its_upstream(
@@ -305,6 +306,23 @@ def test_the_strategy_of_a_service_is_that_of_its_upstream(
     (route,) = snapshot.routes
     assert route.upstream is not None
     assert route.upstream.strategy == strategy
+
+
+def test_a_strategy_that_ignores_weights_costs_nobody_else() -> None:
+    """A mesh refuses such a snapshot, and with it the whole file."""
+    shop = service(
+        "a.example.com", "10.0.0.5", {"host": "10.0.0.6", "weight": 2}, strategy="round_robin"
+    )
+    even = service("b.example.com", "10.0.0.5", "10.0.0.6", strategy="round_robin")
+    snapshot = resolve_document({"services": {"even": even, "shop": shop}})
+    (diagnostic,) = snapshot.diagnostics
+    assert (diagnostic.code, diagnostic.label) == ("SVC009", "services.shop.strategy")
+    assert diagnostic.hint == "write weighted_round_robin, or leave it out"
+    assert {r.host: r.upstream.strategy for r in snapshot.routes if r.upstream is not None} == {
+        "a.example.com": "weighted_round_robin",
+        "b.example.com": "round_robin",
+    }
+    assert len(Mesh(snapshot).routes) == 2
 
 
 @pytest.mark.parametrize(
