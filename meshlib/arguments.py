@@ -5,20 +5,31 @@ A `ConfigurationError` names the argument and says what to write instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from meshlib.entries import typed
 from meshlib.errors import ConfigurationError
 from meshlib.labels.diagnostics import show
 from meshlib.messages import ClientHello
 
-__all__ = ["check_labels", "check_number", "check_text", "client_hello"]
+__all__ = ["check_labels", "check_number", "check_text", "check_texts", "client_hello"]
 
 
 def check_text(value: object, where: str, hint: str) -> None:
     """Refuse what is not a text."""
     if not isinstance(value, str):
         raise ConfigurationError(f"{typed(value)} is not a text", where=where, hint=hint)
+
+
+def check_texts(values: object, where: str) -> tuple[str, ...]:
+    """Refuse what is not a list of texts; one text is none. Returns them."""
+    hint = 'write a list of names, ["shop.example.com"]'
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigurationError(f"{typed(values)} is not a list", where=where, hint=hint)
+    texts = tuple(values)
+    for text in texts:
+        check_text(text, where, hint)
+    return texts
 
 
 def check_number(value: object, where: str, least: int, most: int) -> None:

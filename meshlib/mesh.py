@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypedDict, Unpack
 
-from meshlib.arguments import check_number, check_text, client_hello
+from meshlib.arguments import check_number, check_text, check_texts, client_hello
 from meshlib.decision import Decision, PortDecision, TLSDecision, decision_for
 from meshlib.discovery.limits import DiscoveryLimits, within_limits
 from meshlib.discovery.names import NameIndex
@@ -335,6 +335,7 @@ class Mesh:
 
     def release(self, names: Iterable[str], *, now: float | None = None) -> bool:
         """Take names from their owners, as `Ledger.released`. False when nothing changed."""
+        names = check_texts(names, "release")
         self.confirm()
         ledger = self._ledger.released(names, _seconds(self._now if now is None else now))
         return self.commit(

@@ -7,6 +7,7 @@ instead.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -17,6 +18,7 @@ from meshlib.labels.options import OPTIONS, Option, is_one_host
 from meshlib.labels.values import OptionValueError
 from meshlib.model import (
     Contribution,
+    Diagnostic,
     Endpoint,
     ForwardTo,
     HostPath,
@@ -26,8 +28,10 @@ from meshlib.model import (
     Scheme,
     ServerName,
     Snapshot,
+    Tenure,
     Upstream,
 )
+from meshlib.name_records import NameRecord
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
 from meshlib.route_options import NO_OPTIONS, RouteOptions
 from meshlib.upstream_key import PLAIN, Transport, UpstreamKey
@@ -67,10 +71,8 @@ def check_contribution(contribution: Contribution, where: str) -> None:
     if not isinstance(contribution, Contribution):
         message = f"{typed(contribution)} is not a contribution"
         raise ConfigurationError(message, where=where, hint=_CONTRIBUTION)
-    if not isinstance(contribution.routes, tuple):
-        message = f"the routes are {typed(contribution.routes)}, not a tuple"
-        place = f"{where}: {contribution.key}"
-        raise ConfigurationError(message, where=place, hint="write routes=(Route(...),)")
+    _check_fields(contribution, f"{where}: {contribution.key}")
+    checked: Upstream | None = None
     for index, route in enumerate(contribution.routes):
         entry = Entry("", partial(_place, where, contribution, index, route))
         if not isinstance(route, Route):
@@ -81,10 +83,36 @@ def check_contribution(contribution: Contribution, where: str) -> None:
         if isinstance(route.action, RedirectRule):
             _check_redirect(entry, route, route.action)
         elif isinstance(route.action, ForwardTo):
-            _check_upstream(entry, route.action.upstream)
+            # A service's routes mostly share one, with endpoints by the hundred.
+            if route.action.upstream is not checked:
+                _check_upstream(entry, route.action.upstream)
+                checked = route.action.upstream
         else:
             hint = "write meshlib.ForwardTo(Upstream(...)), or meshlib.redirect(URL)"
             raise entry.error(f"the action is {typed(route.action)}", hint)
+
+
+def _check_fields(contribution: Contribution, place: str) -> None:
+    if type(contribution.created_at) is not int:
+        message = f"created_at is {typed(contribution.created_at)}"
+        raise ConfigurationError(message, where=place, hint="write nanoseconds since 1970, or 0")
+    _check_tuple(contribution.routes, place, "routes", Route, "routes=(Route(...),)", deep=False)
+    _check_tuple(
+        contribution.diagnostics, place, "diagnostics", Diagnostic, "diagnostics=(Diagnostic(...),)"
+    )
+    _check_tuple(contribution.networks, place, "networks", str, 'networks=("backend",)')
+
+
+def _check_tuple(
+    values: object, place: str, name: str, kind: type, cure: str, *, deep: bool = True
+) -> None:
+    if not isinstance(values, tuple):
+        message = f"the {name} are {typed(values)}, not a tuple"
+        raise ConfigurationError(message, where=place, hint=f"write {cure}")
+    for value in values if deep else ():
+        if not isinstance(value, kind):
+            message = f"{typed(value)} is among the {name}"
+            raise ConfigurationError(message, where=place, hint=f"write {cure}")
 
 
 def _check_redirect(entry: Entry, route: Route, rule: RedirectRule) -> None:
@@ -192,6 +220,9 @@ def check_snapshot(snapshot: Snapshot, before: Snapshot | None, where: str) -> N
     if not isinstance(snapshot.contributions, tuple):
         message = f"the contributions are {typed(snapshot.contributions)}, not a tuple"
         raise ConfigurationError(message, where=where, hint="write Snapshot.of([...])")
+    if before is None or snapshot.names is not before.names:
+        _check_tuple(snapshot.names, where, "names", NameRecord, "names=(NameRecord(...),)")
+    _check_tenures(snapshot.tenures, where)
     known = set(map(id, before.contributions)) if before is not None else set()
     for contribution in snapshot.contributions:
         if id(contribution) not in known:
@@ -203,6 +234,19 @@ def check_snapshot(snapshot: Snapshot, before: Snapshot | None, where: str) -> N
             raise ConfigurationError(
                 f"the contribution {show(right.key)} {wrong}", where=where, hint=hint
             )
+
+
+def _check_tenures(tenures: object, where: str) -> None:
+    hint = "write {NAME: meshlib.model.Tenure(NAME, OWNER)}, or leave them out"
+    if tenures is None:
+        return
+    if not isinstance(tenures, Mapping):
+        raise ConfigurationError(f"the tenures are {typed(tenures)}", where=where, hint=hint)
+    # There may be a hundred thousand, at each change.
+    kinds = set(map(type, tenures.values()))
+    if not kinds <= {Tenure}:
+        message = f"the tenures are {', '.join(sorted(kind.__name__ for kind in kinds))}"
+        raise ConfigurationError(message, where=where, hint=hint)
 
 
 def _check_match(entry: Entry, route: Route) -> None:

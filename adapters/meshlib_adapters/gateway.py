@@ -379,6 +379,12 @@ async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
 
 
 def _checked(providers: Iterable[Provider] | None) -> tuple[Provider, ...]:
+    if isinstance(providers, str) or not isinstance(providers, Iterable | None):
+        raise ConfigurationError(
+            f"a list of providers is wanted, not {providers!r}",
+            where="Gateway(providers=)",
+            hint="write providers=[SwarmProvider()]",
+        )
     found = tuple(providers or ())
     for number, provider in enumerate(found):
         if not callable(getattr(provider, "snapshots", None)) or not isinstance(

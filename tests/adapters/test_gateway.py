@@ -207,6 +207,8 @@ def test_a_silent_provider_holds_up_the_routes_in_code_only_for_a_while(
         ({"tls": "nonsense:x"}, "Gateway(tls=): "),
         ({"http": ":0", "workers": -1}, "Gateway(workers=): "),
         ({"http": ":0", "ports": "all"}, "Gateway(ports=): "),
+        ({"http": ":0", "providers": 3}, "Gateway(providers=): a list of providers is wanted"),
+        ({"http": ":0", "providers": "swarm"}, "Gateway(providers=): a list of providers"),
         ({"http": ":0", "providers": ["swarm"]}, "providers[0]: 'swarm' is not a provider"),
         ({"http": ":0", "providers": [Told(), Told()]}, "two providers have the name 'told'"),
         (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meshlib.arguments import check_labels, check_number, check_text, client_hello
+from meshlib.arguments import check_labels, check_number, check_text, check_texts, client_hello
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.messages import ClientHello
@@ -28,6 +28,9 @@ ENDPOINT: Any = Endpoint
         (lambda: MESH.route_port("tcp://:5432"), "route_port", "meshlib.ListeningPort(meshlib"),
         (lambda: MESH.route_port((Scheme.TCP, 80)), "route_port", "meshlib.ListeningPort(meshlib"),
         (lambda: MESH.resolve(None), "resolve", 'write a name, "web"'),
+        (lambda: MESH.release("a.example.com"), "release", "write a list of names"),
+        (lambda: MESH.release(5), "release", "write a list of names"),
+        (lambda: MESH.release([5]), "release", "write a list of names"),
         (lambda: MESH.subscribe(3), "subscribe", "give a function"),
         (lambda: MESH.route("GET", "http://a", headers=3), "headers", "write {NAME: VALUE}"),
         (lambda: MESH.route("GET", "http://a", headers=[3]), "headers", "write {NAME: VALUE}"),
@@ -59,6 +62,7 @@ def test_a_wrong_argument_is_named(call: Callable[[], object], where: str, cure:
 
 def test_arguments_that_are_taken() -> None:
     check_text("", "here", "")
+    assert check_texts(["a"], "here") == ("a",)
     check_number(1, "here", 1, 2)
     check_number(2, "here", 1, 2)
     check_labels({"a": "b"}, ("a:1",), "shop")

@@ -25,8 +25,10 @@ from meshlib.model import (
     Scheme,
     ServerName,
     Snapshot,
+    Tenure,
     Upstream,
 )
+from meshlib.name_records import NameKind, NameRecord
 from meshlib.redirects import location
 from meshlib.route_options import NO_OPTIONS, RouteOptions
 from meshlib.snapshot_checks import check_contribution, check_port, check_snapshot
@@ -315,6 +317,54 @@ def test_contributions_of_a_wrong_type() -> None:
         check_contribution(Contribution("p/a", "a", routes=routes), "here")
     with pytest.raises(ConfigurationError, match=r"the contributions are .*Snapshot.of"):
         check_snapshot(Snapshot(routes), None, "here")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"created_at": "x"}, r"created_at is 'x' \(str\)"),
+        ({"created_at": None}, "created_at is None"),
+        ({"diagnostics": None}, "the diagnostics are None"),
+        ({"diagnostics": ("x",)}, "'x' .* is among the diagnostics"),
+        ({"networks": ["a"]}, "the networks are .* not a tuple"),
+        ({"networks": (3,)}, "3 .* is among the networks"),
+    ],
+)
+def test_fields_of_contributions(changes: dict[str, Any], message: str) -> None:
+    contribution = replace(Contribution("x/shop", "shop", routes=(ROUTE,)), **changes)
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        Mesh().publish("x", Snapshot((contribution,)))
+    assert caught.value.where.endswith(": x/shop")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"names": None},
+        {"names": ("web",)},
+        {"tenures": ["a"]},
+        {"tenures": {"a.example.com": "owner"}},
+    ],
+)
+def test_names_and_tenures(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=r"names|tenures"):
+        Mesh().publish("x", Snapshot(**wrong))
+
+
+def test_names_and_tenures_that_are_taken() -> None:
+    record = NameRecord("net", "web", NameKind.SERVICE, ("10.0.0.2",))
+    snapshot = Snapshot(
+        tenures={"a.example.com": Tenure("a.example.com", "service shop")}, names=(record,)
+    )
+    check_snapshot(snapshot, None, "here")
+    check_snapshot(snapshot, snapshot, "here")
+
+
+def test_what_routes_share_is_looked_at_once_and_what_follows_too() -> None:
+    wrong = replace(ROUTE, action=ForwardTo(replace(UPSTREAM, strategy="none")))
+    with pytest.raises(ConfigurationError, match="'none' is no strategy"):
+        check_contribution(Contribution("x/shop", "shop", routes=(ROUTE, ROUTE, wrong)), "here")
 
 
 def test_contributions_are_sorted_and_differ() -> None:

@@ -21,7 +21,9 @@ from typing import Final
 
 import msgspec
 
+from meshlib.errors import ConfigurationError
 from meshlib.model import Contribution, Snapshot, Tenure
+from meshlib.snapshot_checks import check_contribution
 from meshlib_adapters.os_errors import explain_os_error
 from meshlib_adapters.providers.kept_contributions import KeptContribution
 from meshlib_adapters.providers.state_checks import check_route, check_tenure, check_text
@@ -315,7 +317,8 @@ def _checked(
             made = one.contribution()
             for route in made.routes:
                 check_route(route, from_engine=not provider.startswith("static:"))
-        except ValueError as error:
+            check_contribution(made, provider)  # else the mesh refuses all that the provider has
+        except (ValueError, ConfigurationError) as error:
             _complain(
                 found,
                 (

@@ -173,6 +173,8 @@ def _set(data: dict[str, Any], path: str, value: object) -> None:
         ("0.routes.0.match.path", "/a/../b", "dot segment"),
         ("0.routes.0.match.path", "/a/", "normal form"),
         ("0.routes.0.options.hsts", "5\r\nSet-Cookie: a", "no text to print"),
+        ("0.routes.0.options.hsts", "max-age=5;preload", "not in normal form"),
+        ("0.routes.0.options.sticky_cookie", "a;b", "sticky_cookie is 'a;b'"),
         ("0.routes.0.options.sticky_cookie", "ü", "not be ASCII"),
         ("0.routes.0.action.upstream.strategy", "best", "no strategy 'best'"),
         ("0.routes.0.action.upstream.endpoints.0.port", 0, "out of range"),
