@@ -4,7 +4,7 @@ else is its own.
     python examples/starlette_app.py            # serves on http://127.0.0.1:8000 until Ctrl-C
     python examples/starlette_app.py --check    # asks itself once and ends
 
-Needs the extras `asgi` and `gateway` (starlette), and uvicorn.
+Needs the extra `asgi`, starlette and uvicorn.
 """
 
 from __future__ import annotations

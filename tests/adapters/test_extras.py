@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
 from meshlib_adapters import asgi
 from meshlib_adapters.extras import install, load, not_installed
 from tests.architecture.tree import ROOT, source_environment
+from tests.support.code_blocks import code_blocks
 
 
 def run(program: str) -> str:
@@ -31,6 +34,52 @@ def test_the_application_without_its_extra_says_what_to_install() -> None:
         "ModuleNotFoundError: Gateway needs wsproto, which is not installed; write: "
         "pip install 'meshlib-gateway[asgi]'"
     )
+
+
+# The module of a distribution, where its name is another.
+MODULES = {"PyYAML": "yaml"}
+NAME = re.compile(r"[A-Za-z0-9]+")
+README = ROOT / "README.md"
+
+
+def modules_of(extra: str) -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [
+        match[0] for line in project["optional-dependencies"][extra] if (match := NAME.match(line))
+    ]
+    return {MODULES.get(name, name) for name in names}
+
+
+def program_without(modules: set[str], program: str) -> str:
+    return f"import sys\nfor name in {sorted(modules)}: sys.modules[name] = None\n{program}"
+
+
+def test_the_readmes_application_runs_with_the_extra_that_the_readme_names() -> None:
+    assert (
+        '[asgi]"           # in an ASGI application: routes from code or files\n'
+        in README.read_text()
+    )
+    (block,) = [text for _, text in code_blocks(README) if "asgi import Gateway" in text]
+    others = modules_of("gateway") - modules_of("asgi") - {"starlette", "h11"}  # wsproto brings h11
+    assert {"docker", "msgspec", "cryptography"} <= others
+    assert run(program_without(others, block + "sys.exit('runs')")) == "runs"
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "extra"),
+    [
+        ("ContainerProvider", "docker", "docker"),
+        ("FileProvider", "yaml", "gateway"),
+        ("Gateway", "msgspec", "gateway"),
+        ("SwarmProvider", "urllib3", "docker"),
+    ],
+)
+def test_a_missing_library_is_named_with_an_extra_that_has_it(
+    name: str, module: str, extra: str
+) -> None:
+    assert module in modules_of(extra)
+    said = run(program_without({module}, f"from meshlib_adapters import {name}"))
+    assert f"{name} needs {module}, which is not installed; write: {install(extra)}" in said
 
 
 def test_a_name_is_loaded_from_its_module() -> None:

@@ -8,7 +8,9 @@ import logging
 from collections.abc import Sequence
 from email.utils import formatdate
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+import anyio
 
 from meshlib.client_claims import ForwardingPolicy
 from meshlib.decision import Respond
@@ -18,11 +20,17 @@ from meshlib.messages import RequestHead
 from meshlib_adapters.asgi.lifespan import serve_lifespan
 from meshlib_adapters.asgi.pace import Pace
 from meshlib_adapters.asgi.responses import fields_of, send_local
-from meshlib_adapters.asgi.scope import addresses_of, is_multiplexed, peer_of, request_head_of
+from meshlib_adapters.asgi.scope import (
+    addresses_of,
+    is_multiplexed,
+    peer_of,
+    possible_heads_of,
+    request_head_of,
+)
 from meshlib_adapters.asgi.types import ASGIApplication, Message, Receive, Scope, Send
 from meshlib_adapters.asgi.websocket import relay_websocket
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.providers.feed import log_failure, offer
+from meshlib_adapters.providers.feed import Feed, log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
 from meshlib_adapters.proxy.local_responses import LocalResponse, local_error
@@ -32,6 +40,9 @@ from meshlib_adapters.turns import MESSAGE
 __all__ = ["Gateway"]
 
 _logger = logging.getLogger("meshlib.asgi")
+
+# Reasons of the table for a request that is for none of its hosts.
+_NOBODYS: Final = ("no_route", "bad_authority")
 
 
 class Gateway:
@@ -65,10 +76,11 @@ class Gateway:
         self._settings = settings or HTTPSettings()
         self._policy = policy or ForwardingPolicy()
         self.proxy: Proxy | None = None
-        self._followers: list[asyncio.Task[None]] = []
+        self._feed = Feed(mesh, self._providers, lambda name: None, _logger)
+        self._follower: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._startup_wait = startup_wait
-        self._informed = False
+        self._warned = False
         self.exchanges: set[AwaitedExchange] = set()
         self._users = 0
 
@@ -80,23 +92,10 @@ class Gateway:
         known is served, and what no route matches gets 503 while nothing is known at all.
         """
         self._users += 1
-        if self._users == 1:
-            delivered = [asyncio.Event() for _ in self._providers]
-            self._followers = [
-                asyncio.create_task(self._follow(provider, event))
-                for provider, event in zip(self._providers, delivered, strict=True)
-            ]
+        if self._users == 1 and self._providers:
+            self._follower = asyncio.create_task(self._feed.run())
             try:
-                async with asyncio.timeout(self._startup_wait):
-                    for event in delivered:
-                        await event.wait()
-            except TimeoutError:
-                silent = [
-                    provider.name
-                    for provider, event in zip(self._providers, delivered, strict=True)
-                    if not event.is_set()
-                ]
-                _logger.warning("starting without the routes of %s", ", ".join(silent))
+                await self._feed.first_snapshots(self._startup_wait, anyio.Event(), even_empty=True)
             except BaseException:
                 await self._stop()
                 raise
@@ -115,11 +114,8 @@ class Gateway:
         self._users -= 1
         if self._users:
             return
-        tasks, self._followers = self._followers, []
-        if self._sweeper is not None:
-            tasks.append(self._sweeper)
-            self._sweeper = None
-        tasks = [task for task in tasks if not task.done()]
+        tasks = [task for task in (self._follower, self._sweeper) if task and not task.done()]
+        self._follower = self._sweeper = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -138,26 +134,25 @@ class Gateway:
         elif self._app is not None:
             await self._app(scope, receive, send)
 
-    async def _follow(self, provider: Provider, delivered: asyncio.Event) -> None:
-        try:
-            async for snapshot in provider.snapshots():
-                if await offer(self._mesh, provider.name, snapshot):
-                    self._informed = True
-                    delivered.set()
-        except Exception:
-            _logger.exception("provider %s has failed; its last snapshot stands", provider.name)
-        finally:
-            delivered.set()
-
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self)
             await serve_lifespan(self._app, scope, receive, send, stack.aclose)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._providers and not self._users and not self._warned:
+            self._warned = True
+            _logger.warning(
+                "requests come, but the server runs no lifespan, so nothing is read from %s: "
+                "switch it on (uvicorn: --lifespan on), or serve within `async with gateway:`",
+                ", ".join(provider.name for provider in self._providers),
+            )
         try:
             head = request_head_of(scope, self._settings)
         except ProtocolError as error:
+            if self._app is not None and not self._is_routed(scope):
+                await self._app(scope, receive, send)
+                return
             response = local_error(
                 error.status_hint,
                 error.reason,
@@ -166,18 +161,16 @@ class Gateway:
             )
             await _deny(scope, receive, send, response)
             return
-        if self._app is not None:
+        if self._app is not None and not self._has_route(head):
             # What is not ours costs nothing here, and leaves nothing behind.
-            found = self._mesh.table.route(head)
-            if isinstance(found, Respond) and found.reason == "no_route":
-                await self._app(scope, receive, send)
-                return
+            await self._app(scope, receive, send)
+            return
         exchange = AwaitedExchange(
             self._shared(), peer_of(scope, self._policy), *addresses_of(scope)
         )
         otherwise = exchange.route(head)
         unknown = isinstance(otherwise, Respond) and otherwise.reason == "no_route"
-        if unknown and self._providers and not self._informed:  # unknown is not empty
+        if unknown and self._providers and not self._feed.has_delivered:  # unknown is not empty
             otherwise = Respond(503, "no_route", 1)
         self.exchanges.add(exchange)
         try:
@@ -198,6 +191,15 @@ class Gateway:
         finally:
             self.exchanges.discard(exchange)
             exchange.close()
+
+    def _has_route(self, head: RequestHead) -> bool:
+        found = self._mesh.table.route(head)
+        return not (isinstance(found, Respond) and found.reason in _NOBODYS)
+
+    def _is_routed(self, scope: Scope) -> bool:
+        # Of a request that we would refuse: whether any reading of it is for one of our routes.
+        # The limits are those of routed requests; what the application makes of others is its own.
+        return any(self._has_route(head) for head in possible_heads_of(scope))
 
     def _shared(self) -> Proxy:
         loop = asyncio.get_running_loop()

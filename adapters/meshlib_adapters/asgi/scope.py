@@ -8,12 +8,14 @@ parsed as if they had come off the wire.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
 from meshlib.client_claims import ForwardingPolicy, Peer, is_trusted
-from meshlib.errors import LimitExceeded, RequestHeadError
+from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError
 from meshlib.http1 import head_of, section_of
 from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
@@ -61,6 +63,28 @@ def request_head_of(scope: Scope, settings: HTTPSettings) -> RequestHead:
     return head._replace(fields=fields._replace(upgrade=None))
 
 
+def possible_heads_of(scope: Scope) -> Iterator[RequestHead]:
+    """Yield heads that a table can route, one for each Host field that can be read and one without,
+    whatever else is wrong with the request. For a target that cannot be read, "/" stands.
+    """
+    try:
+        targets = (_target(scope), b"/")
+    except ProtocolError:
+        targets = (b"/", b"/")
+    for host in [
+        *([(b"host", bytes(value))] for name, value in scope["headers"] if _is_host(name)),
+        [],
+    ]:
+        for target in targets:
+            with contextlib.suppress(ProtocolError):
+                yield head_of(b"GET", target, 1 if host else 0, section_of(host))
+                break
+
+
+def _is_host(name: Any) -> bool:
+    return bytes(name).lower() == b"host"
+
+
 def is_multiplexed(scope: Scope) -> bool:
     """HTTP/2 or 3, where a body needs neither a length nor a coding."""
     return not str(scope.get("http_version", "1.1")).startswith("1")
@@ -77,11 +101,10 @@ def peer_of(scope: Scope, policy: ForwardingPolicy) -> Peer:
     except ValueError:
         address = "unknown"
     scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
-    port = server[1] if server else None
     return Peer(
         address,
         scheme,
-        port if isinstance(port, int) else 0,
+        _port(server) or 0,
         is_trusted(address, policy.trusted_proxies),
     )
 
@@ -94,13 +117,22 @@ def addresses_of(scope: Scope) -> tuple[ProxyAddress | None, ProxyAddress | None
 
 
 def _address(pair: Any) -> ProxyAddress | None:
-    if not pair or not isinstance(pair[1], int) or not 0 <= pair[1] <= 65535:
+    port = _port(pair)
+    if port is None:
         return None
     try:
         address = ipaddress.ip_address(pair[0])
     except ValueError:
         return None
-    return ProxyAddress(str(getattr(address, "ipv4_mapped", None) or address), pair[1])
+    return ProxyAddress(str(getattr(address, "ipv4_mapped", None) or address), port)
+
+
+def _port(pair: Any) -> int | None:
+    # ASGI says that a port is a number; granian writes it as text.
+    port = pair[1] if pair else None
+    if isinstance(port, str) and len(port) <= 5 and port.isascii() and port.isdigit():
+        port = int(port)
+    return port if isinstance(port, int) and 0 <= port <= 65535 else None
 
 
 def _target(scope: Scope) -> bytes:

@@ -106,6 +106,7 @@ class Feed:
         self._logger = logger
         self._delivered: set[str] = set()
         self._from_disk: set[str] = set()
+        self._failed: set[str] = set()
         self._arrived = anyio.Event()
 
     @property
@@ -116,33 +117,43 @@ class Feed:
         return tuple(sorted(self._from_disk))
 
     @property
+    def has_delivered(self) -> bool:
+        """Whether any provider has delivered: before that, unknown is not empty."""
+        return bool(self._delivered)
+
+    @property
     def missing(self) -> list[Provider]:
         """Providers that have not delivered yet."""
         return [provider for provider in self._providers if provider.name not in self._delivered]
 
     async def run(self) -> None:
-        """Follow all providers until cancelled."""
+        """Follow all providers until cancelled. One that raises is logged and followed no longer;
+        its last snapshot stands.
+        """
         async with anyio.create_task_group() as group:
             for provider in self._providers:
                 group.start_soon(self._follow, provider)
             group.start_soon(self._watch_status)
             group.start_soon(self._free_names)
 
-    async def first_snapshots(self, seconds: float, stop: anyio.Event) -> None:
+    async def first_snapshots(
+        self, seconds: float, stop: anyio.Event, *, even_empty: bool = False
+    ) -> None:
         """Wait until all providers have delivered, or `stop` is set, or `seconds` have passed and
         there is something to serve: routes of a provider, from before the last stop, or given in
-        code.
+        code. With `even_empty`, no longer than `seconds` in any case, nor for one that has failed.
         """
         # Unknown is not empty: without any snapshot, every response would be a wrong 404, while
         # refused connections let a load balancer try another gateway. One silent provider delays
         # the others only for a while.
         deadline = anyio.current_time() + seconds
         while self.missing and not stop.is_set():
-            if anyio.current_time() >= deadline:
+            failed = even_empty and all(p.name in self._failed for p in self.missing)
+            if failed or anyio.current_time() >= deadline:
                 self._serve_from_disk()
-                if self._delivered or self._from_disk or self._mesh.table.routes:
+                if even_empty or self._delivered or self._from_disk or self._mesh.table.routes:
                     break
-            with anyio.move_on_after(0.25):
+            with anyio.move_on_after(min(0.25, max(0.0, deadline - anyio.current_time()) or 0.25)):
                 await self._arrived.wait()
         for provider in self.missing:
             if not stop.is_set() and provider.name not in self._from_disk:
@@ -176,6 +187,16 @@ class Feed:
                 )
 
     async def _follow(self, provider: Provider) -> None:
+        try:
+            await self._publish_all(provider)
+        except Exception:  # of a provider's own code: it costs the others nothing
+            self._logger.exception(
+                "provider %s has failed; its last snapshot stands", provider.name
+            )
+            self._failed.add(provider.name)
+            self._wake()
+
+    async def _publish_all(self, provider: Provider) -> None:
         async for snapshot in provider.snapshots():
             if not await offer(self._mesh, provider.name, snapshot):
                 continue
@@ -185,8 +206,11 @@ class Feed:
                     "%s: has delivered; what was on disk is no longer used", provider.name
                 )
             self._delivered.add(provider.name)
-            self._arrived.set()
-            self._arrived = anyio.Event()
+            self._wake()
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        self._arrived = anyio.Event()
 
     async def _free_names(self) -> None:
         while True:

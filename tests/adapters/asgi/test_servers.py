@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import granian.server.embed
 import hypercorn.asyncio
 import hypercorn.config
 import pytest
 import uvicorn
 import websockets.asyncio.client
 import websockets.asyncio.server
+from granian.constants import Interfaces
 
 from meshlib.mesh import Mesh
 from meshlib.model import (
@@ -38,7 +41,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["uvicorn-h11", "uvicorn-httptools", "hypercorn"])
+@pytest.fixture(params=["uvicorn-h11", "uvicorn-httptools", "hypercorn", "granian"])
 def server(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -76,6 +79,21 @@ async def served(server: str, upstream: int) -> AsyncIterator[int]:
             yield port
         finally:
             stop.set()
+            await task
+        return
+    if server == "granian":
+        with socket.socket() as free:  # it takes no socket, and names no port it was given
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        embedded = granian.server.embed.Server(
+            app, port=port, interface=Interfaces.ASGI, log_enabled=False
+        )
+        task = asyncio.create_task(embedded.serve())
+        await wait_for_port(port)
+        try:
+            yield port
+        finally:
+            embedded.stop()  # type: ignore[no-untyped-call]
             await task
         return
     http = server.partition("-")[2]
@@ -123,6 +141,14 @@ async def test_a_get_is_served_behind_every_server(server: str) -> None:
     assert got.startswith(b"HTTP/1.1 200")
     assert b"\r\nx: 1\r\n" in got.lower()
     assert got.endswith(b"\r\n\r\nhi")
+
+
+async def test_the_port_is_the_one_that_the_client_spoke_to(server: str) -> None:
+    seen: list[bytes] = []
+    response = b"HTTP/1.1 204 No Content\r\n\r\n"
+    async with backend(responding(response, seen)) as port, served(server, port) as gateway:
+        await talk(gateway, GET)
+    assert b"\r\nX-Forwarded-Port: %d\r\n" % gateway in seen[0]
 
 
 @pytest.mark.parametrize(
