@@ -5,10 +5,8 @@ Resolvers reuse objects that did not change, so comparing two snapshots of ten t
 ten thousand identity checks and not a walk through all of them.
 
 Names and texts that a service chooses are bounded here, when the object is made: an upstream's key,
-an endpoint's id, a route's service, label and name, all of a diagnostic. So whatever keeps, logs or
-sends them needs no bound of its own.
-
-This module knows nothing of labels, Docker, HTTP or I/O.
+an endpoint's id and node, a route's service, label and name, all of a diagnostic. So whatever
+keeps, logs or sends them needs no bound of its own. Nothing here is of labels, Docker, HTTP or I/O.
 """
 
 from __future__ import annotations
@@ -99,7 +97,8 @@ class Endpoint:
     `id` is the stable identity used for stickiness: service + slot (service + node for global
     services, the container's name for plain containers), so that it survives the replacement of a
     task. `host` is an IP address or a host name without brackets, `port` 1-65535, `weight` >= 0
-    (0: only when nothing else is left).
+    (0: only when nothing else is left). `node` names the machine that it runs on, so that what is
+    found out about the machine counts for all of its endpoints ("": not known).
     """
 
     id: str
@@ -107,9 +106,11 @@ class Endpoint:
     port: int
     weight: int = 1
     state: EndpointState = EndpointState.READY
+    node: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", bounded_name(self.id))
+        object.__setattr__(self, "node", bounded_name(self.node))
 
     @property
     def address(self) -> str:

@@ -157,7 +157,7 @@ class Gateway:
 
     @property
     def not_ready(self) -> str:
-        """ "" when requests are served as all delivered snapshots say, else the reason."""
+        """ "" when all delivered snapshots are served and no engine is cut off, else the reason."""
         if self._stop.is_set():
             return "stopping"
         if not self.started.is_set():
@@ -168,7 +168,8 @@ class Gateway:
             return (
                 f"waiting for the first snapshot of {', '.join(waiting)}" if waiting else "starting"
             )
-        return self._serving.not_ready
+        patience = self.settings.discovery.ready_without_engine
+        return self._serving.not_ready or self._feed.cut_off(patience)
 
     @property
     def from_disk(self) -> tuple[str, ...]:

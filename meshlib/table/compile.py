@@ -241,8 +241,9 @@ def _merge(routes: Sequence[Route]) -> Route:
     return replace(owner, action=ForwardTo(upstream), degraded=degraded)
 
 
-def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str]:
-    return endpoint.id, endpoint.host, endpoint.port, endpoint.weight, endpoint.state
+def _endpoint_order(endpoint: Endpoint) -> tuple[str, str, int, int, str, str]:
+    one = endpoint
+    return one.id, one.host, one.port, one.weight, one.state, one.node
 
 
 def _conflict(claim: Claim, owner: Claim) -> Diagnostic:

@@ -185,6 +185,49 @@ def test_providers_and_code_share_the_mesh(
     assert "the engine is gone" in caplog.text
 
 
+@pytest.mark.parametrize("patience", ["0.1s", "0"])
+def test_a_gateway_whose_engine_is_cut_off_is_not_ready_if_it_is_told_so(
+    backend: Backend, patience: str
+) -> None:
+    async def main() -> None:
+        told = Told()
+        told.next.append(snapshot(backend.port))
+        settings = {"discovery.ready_without_engine": patience}
+        async with Gateway(
+            providers=[told], http="127.0.0.1:0", admin="127.0.0.1:0", settings=settings
+        ) as gateway:
+
+            async def ready() -> tuple[int, str]:
+                response = await ask(gateway, "localhost", "admin", "/-/ready")
+                return response.status_code, response.json()["reason"]
+
+            assert await ready() == (200, "")
+            # A wrong file is no reason: all gateways would read it, and none would be ready.
+            told.status = ProviderStatus("degraded", None, "line 3 is wrong")
+            await anyio.sleep(0.7)
+            assert await ready() == (200, "")
+            told.status = ProviderStatus("degraded", None, "no such socket", cut_off=True)
+            with anyio.move_on_after(20 if patience != "0" else 0.7):
+                while await ready() == (200, ""):  # noqa: ASYNC110
+                    await anyio.sleep(0.02)
+            status, reason = await ready()
+            assert (await ask(gateway)).text == "ok"
+            if patience == "0":
+                assert status == 200
+                return
+            assert (status, reason[:19], reason[-16:]) == (
+                503,
+                "told is cut off for",
+                ": no such socket",
+            )
+            told.status = ProviderStatus("ok", None, "")
+            with anyio.fail_after(20):
+                while await ready() != (200, ""):  # noqa: ASYNC110
+                    await anyio.sleep(0.02)
+
+    anyio.run(main)
+
+
 def test_a_silent_provider_holds_up_the_routes_in_code_only_for_a_while(
     backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -160,7 +160,8 @@ def test_what_services_choose_is_bounded_in_every_object() -> None:
     assert (route.service, route.label) == (name, name)
     assert len(route.name) <= MAX_NAME
     assert route.path == "/" + long
-    assert UpstreamKey(long).service == Endpoint(long, "10.0.0.1", 80).id == name
+    endpoint = Endpoint(long, "10.0.0.1", 80, node=long)
+    assert UpstreamKey(long).service == endpoint.id == endpoint.node == name
     diagnostic = Diagnostic("X", Severity.INFO, long, long, endless, endless)
     assert (diagnostic.service, diagnostic.label) == (name, name)
     assert len(diagnostic.message) == len(diagnostic.hint) == MAX_TEXT

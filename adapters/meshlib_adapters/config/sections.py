@@ -88,6 +88,13 @@ class DiscoverySettings:
     use_vip: bool = setting(
         False, read_bool, "use a Swarm service's virtual address instead of its tasks"
     )
+    # What is known is served all the same. Off: where the engines of all gateways are away at once
+    # (one manager for all), none would be ready.
+    ready_without_engine: float = setting(
+        0.0,
+        read_duration,
+        "how long /-/ready stays 200 while an engine cannot be read; 0: while requests are served",
+    )
     answer_size: int = setting(
         64 * 1024 * 1024,
         read_response_size,

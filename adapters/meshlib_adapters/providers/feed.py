@@ -107,6 +107,7 @@ class Feed:
         self._delivered: set[str] = set()
         self._from_disk: set[str] = set()
         self._failed: set[str] = set()
+        self._cut_off_since: dict[str, float] = {}
         self._arrived = anyio.Event()
 
     @property
@@ -125,6 +126,17 @@ class Feed:
     def missing(self) -> list[Provider]:
         """Providers that have not delivered yet."""
         return [provider for provider in self._providers if provider.name not in self._delivered]
+
+    def cut_off(self, patience: float) -> str:
+        """The provider whose source cannot be read for longer than `patience` seconds, with the
+        reason; "" for none. With a patience of 0, none ever is.
+        """
+        now = anyio.current_time()
+        for provider in self._providers if patience else ():
+            seconds = now - self._cut_off_since.get(provider.name, now)
+            if seconds > patience:
+                return f"{provider.name} is cut off for {seconds:.0f} s: {provider.status.reason}"
+        return ""
 
     async def run(self) -> None:
         """Follow all providers until cancelled. One that raises is logged and followed no longer;
@@ -221,6 +233,10 @@ class Feed:
         reported: dict[str, str] = {}
         while True:
             for provider in self._providers:
+                if provider.status.cut_off:
+                    self._cut_off_since.setdefault(provider.name, anyio.current_time())
+                else:
+                    self._cut_off_since.pop(provider.name, None)
                 reason = provider.status.reason if provider.status.state == "degraded" else ""
                 if reason and not reported.get(provider.name):
                     self._logger.warning(

@@ -21,12 +21,14 @@ class ProviderStatus:
 
     "starting": nothing known yet. "ok". "degraded": `reason` holds the cause and the cure; the last
     snapshot stays in force. `last_success` is the time of the last successful read, on
-    `time.monotonic`'s clock (None: never).
+    `time.monotonic`'s clock (None: never). `cut_off`: the source itself cannot be read, so nothing
+    of what changes there is seen.
     """
 
     state: Literal["starting", "ok", "degraded"]
     last_success: float | None
     reason: str
+    cut_off: bool = False
 
 
 class Provider(Protocol):

@@ -87,7 +87,7 @@ def _check_upstream(upstream: Upstream, *, from_engine: bool) -> None:
     if upstream.strategy not in STRATEGIES:
         raise ValueError(f"there is no strategy {upstream.strategy[:50]!r}")
     for endpoint in upstream.endpoints:
-        check_text(endpoint.id, endpoint.host)
+        check_text(endpoint.id, endpoint.host, endpoint.node)
         if not 1 <= endpoint.port <= 65535 or not 0 <= endpoint.weight <= 1000:
             raise ValueError(
                 f"the endpoint {endpoint.id[:100]!r} has a port or weight out of range"

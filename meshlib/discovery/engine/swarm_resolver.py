@@ -317,14 +317,14 @@ def _upstreams(
             item[0].id,
         )
     )
-    names: list[tuple[str, EndpointState, str]] = []
+    names: list[tuple[str, EndpointState, str, str]] = []
     taken: set[str] = set()
     for task, state, address in placed:
         name = f"{service.name}.{task.slot or task.node_id or task.id}"
         if name in taken:
             name = f"{name}.{task.id}"
         taken.add(name)
-        names.append((name, state, address))
+        names.append((name, state, address, task.node_id))
     virtual = None
     if options.use_vip and network is not None and not service.dnsrr:
         own = (
@@ -338,15 +338,15 @@ def _upstreams(
         upstream = made.get(port)
         if upstream is None:
             if virtual is not None:
-                ready = any(state is EndpointState.READY for _, state, _ in names)
+                ready = any(state is EndpointState.READY for _, state, _, _ in names)
                 state = EndpointState.READY if ready else EndpointState.STARTING
                 endpoints: tuple[Endpoint, ...] = (
                     Endpoint(f"{service.name}.vip", virtual, port, state=state),
                 )
             else:
                 endpoints = ordered(
-                    Endpoint(name, address, port, state=state)
-                    for name, state, address in quota.endpoints(names)
+                    Endpoint(name, address, port, state=state, node=node)
+                    for name, state, address, node in quota.endpoints(names)
                 )
             made[port] = upstream = Upstream(UpstreamKey(service.name, port), endpoints)
         return upstream

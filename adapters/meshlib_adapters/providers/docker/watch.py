@@ -93,7 +93,8 @@ class EngineWatch:
                 except (EngineError, _Failed) as error:
                     engine.abort()
                     engine = None
-                    self.status = ProviderStatus("degraded", self.status.last_success, str(error))
+                    seen = self.status.last_success
+                    self.status = ProviderStatus("degraded", seen, str(error), cut_off=True)
                     schedule.failed(self._clock(), backoff.fail())
                 else:
                     backoff.reset()

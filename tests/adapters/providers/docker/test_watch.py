@@ -171,6 +171,7 @@ def test_without_events_it_is_degraded_and_still_right(fake: FakeEngine) -> None
     async def scenario(following: Following) -> None:
         fake.fault("/events", Fault(status=403))
         await following.is_degraded("no events", "must allow GET /events")
+        assert not following.watch.status.cut_off  # changes are seen, only later
         fake.add_service("shop", {}, [])
         await following.sees("shop:1")
         fake.lift()
@@ -199,6 +200,7 @@ def test_the_last_snapshot_stands_while_an_engine_misbehaves(name: str, fake: Fa
         success = following.watch.status.last_success
         fake.fault("/services", fault)
         await following.is_degraded(reason)
+        assert following.watch.status.cut_off
         assert following.seen[-1] == ["shop:1"]
         assert following.watch.status.last_success is not None
         assert success is not None

@@ -138,6 +138,15 @@ def test_tasks_of_a_global_service_are_told_apart_by_node() -> None:
     assert [e[0] for e in endpoints(found)] == ["shop.a", "shop.b", "shop.t3"]
 
 
+def test_a_task_says_on_which_node_it_runs() -> None:
+    (route,) = resolve(SHOP, task(1, node="a"), task(2, node="b"), task(3)).routes
+    assert route.upstream is not None
+    assert [one.node for one in route.upstream.endpoints] == ["a", "b", ""]
+    (virtual,) = resolve(SHOP, task(1, node="a"), options=ResolveOptions(use_vip=True)).routes
+    assert virtual.upstream is not None
+    assert [one.node for one in virtual.upstream.endpoints] == [""]
+
+
 @pytest.mark.parametrize(
     ("tasks", "expected"),
     [
