@@ -168,6 +168,8 @@ def mesh(
             "MESHLIB_LIMITS_MAX_CONNECTIONS": "18000",
             "MESHLIB_LIMITS_MAX_CONNECTIONS_PER_CLIENT": "0",  # all of the load has one address
             "MESHLIB_LIMITS_POOL_SIZE": str(POOL),
+            # 100,000 labels are more than a provider reads unless it is told to.
+            "MESHLIB_DISCOVERY_MAX_LABEL_TEXT": str(64 * 1024 * 1024),
             **{name: value for name, value in os.environ.items() if name.startswith("MESHLIB_")},
         }
         environment.pop("MESHLIB_BENCH_COMMAND", None)
