@@ -43,7 +43,7 @@ lint: $(VENV)/.dev
 # The core's tests run once, where what they cover is measured; again only if ARGS names them.
 tests: parts lint
 	$(BIN)/python tests/architecture/module_coverage.py
-	$(BIN)/python -m pytest $(or $(ARGS),--ignore=tests/meshlib)
+	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(BIN)/python scripts/run-tests)
 
 test: tests
 	@scripts/other-pythons core
