@@ -78,7 +78,7 @@ BAD_SCHEME = DiagnosticKind(
 BAD_HOST = DiagnosticKind(
     "HRM005",
     _ERROR,
-    "`external_route` has a host that is not a host name, or a port that is not a port",
+    "`external_route` has no host, one that is not a host name, or a port that is not a port",
 )
 BAD_WILDCARD = DiagnosticKind("HRM006", _ERROR, "a `*` is not the whole first label of the host")
 BAD_PATH = DiagnosticKind(

@@ -35,12 +35,13 @@ class Diagnostics:
     """Diagnostics of one service, and the keys of its labels that failed.
 
     At most as many are `kept` as `limits` allow; `unreported` counts the others. `suggestions` are
-    the service's.
+    the service's; `blank_hosts` is as in `LabelLimits`.
     """
 
     def __init__(self, service: str, limits: LabelLimits = _LIMITS) -> None:
         self.service = service
         self.suggestions = Suggestions(limits.suggestions)
+        self.blank_hosts = limits.blank_hosts
         self.kept: list[Diagnostic] = []
         self.unreported = 0
         self.failed: set[str] = set()
@@ -65,6 +66,7 @@ class LabelDiagnostics:
         self._diagnostics = diagnostics
         self._count = 0
         self.suggestions = diagnostics.suggestions
+        self.blank_hosts = diagnostics.blank_hosts
         self.key = key
         self.failed = False
 

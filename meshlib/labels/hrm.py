@@ -289,7 +289,7 @@ def _has_value(pair: Pair, diagnostics: LabelDiagnostics) -> bool:
         return True
     key = pair.name.text
     hint = (
-        "write external_route=http:// for every host"
+        "write external_route=http://HOST, or http://* for every host"
         if key == "external_route"
         else f"write a value, or leave {key} out"
     )

@@ -27,12 +27,13 @@ _BETWEEN = re.compile(r"[./:,=]")
 
 @dataclass(frozen=True, slots=True)
 class LabelLimits:
-    """Limits of one service; each is at least 1.
+    """Limits of one service; each number is at least 1.
 
     `labels`: routing labels that are read, in order of their keys. `characters`: in the keys and
     values of those (`label_size`). `routes`: routes that are made. `ports`: those of them that
     match a TCP or UDP port. `diagnostics`: diagnostics that are kept. `suggestions`: words for
-    which a suggestion is looked for.
+    which a suggestion is looked for. `blank_hosts`: whether "http://" and "sni://" mean every host,
+    as HRM had it, besides "http://*"; otherwise a host is missing there.
     """
 
     # Services with a thousand host names, one for each customer, exist; each name costs an entry in
@@ -46,6 +47,9 @@ class LabelLimits:
     diagnostics: int = 100
     # More slips than anybody fixes in one go; the next ones show when these are fixed.
     suggestions: int = 50
+    # The same text is what is left of "http://${DOMAIN}" where DOMAIN is empty, and `docker stack
+    # deploy` does not warn of that.
+    blank_hosts: bool = False
 
 
 def label_size(labels: Iterable[tuple[str, str]]) -> int:

@@ -38,7 +38,7 @@ _SEPARATE: Final = "separate the pairs with commas: external_route=...,internal_
 
 def parse_external_route(value: Part, diagnostics: LabelDiagnostics) -> Match | None:
     """The match of `http://HOST[/PATH]`, `sni://HOST`, `tcp://:PORT` or `udp://:PORT`, where a host
-    may be blank or begin with "*."; None when the value is wrong, which is reported.
+    may begin with "*." or be "*", any host; None when the value is wrong, which is reported.
     """
     name, mark, rest = value.text.partition("://")
     if not mark or name.lower() not in _SCHEMES:
@@ -68,7 +68,7 @@ def written(match: Match) -> str:
     if isinstance(match, ListeningPort):
         return str(match)
     host, path = (match.host, match.path) if isinstance(match, HostPath) else (match.name, "/")
-    shown = f"[{host}]" if ":" in host else host
+    shown = f"[{host}]" if ":" in host else host or "*"
     return f"{match.scheme}://{shown}{path if path != '/' else ''}"
 
 
@@ -127,6 +127,13 @@ def _port_hint(scheme: Scheme, number: str) -> str:
 
 
 def _parse_host(scheme: Scheme, part: Part, tail: str, diagnostics: LabelDiagnostics) -> str | None:
+    if not part.text:
+        if diagnostics.blank_hosts and tail in ("", "/"):
+            return ""
+        message = "the host is missing: if a variable stood here, it was empty"
+        hint = _blank_hint(scheme, tail)
+        diagnostics.add(codes.BAD_HOST, message, hint, column=part.column)
+        return None
     try:
         host, port_at = _host_and_port(part.text)
     except AuthorityError as error:
@@ -138,7 +145,7 @@ def _parse_host(scheme: Scheme, part: Part, tail: str, diagnostics: LabelDiagnos
     if scheme is Scheme.SNI and is_ip_address(host):
         message = f"a TLS server name is never an IP address ({host})"
         hint = (
-            "write the name that clients connect to, or external_route=sni:// for every TLS "
+            "write the name that clients connect to, or external_route=sni://* for every TLS "
             "connection that no other route matches"
         )
         diagnostics.add(codes.SNI_ADDRESS, message, hint, column=part.column)
@@ -152,11 +159,9 @@ def _parse_host(scheme: Scheme, part: Part, tail: str, diagnostics: LabelDiagnos
 
 def _host_and_port(text: str) -> tuple[str, int]:
     """The host pattern, and where the port begins (0: there is none)."""
-    if not text:
-        return "", 0
     if "*" in text:
         name, _, port = text.partition(":")
-        pattern = parse_host_pattern(name)
+        pattern = "" if name == "*" else parse_host_pattern(name)
         if not port:
             return pattern, 0
         parse_port(port, position=len(name) + 1)
@@ -170,7 +175,7 @@ def _host_hint(scheme: Scheme, text: str, tail: str, error: AuthorityError) -> s
     if error.reason == "bad_wildcard":
         return (
             f"write external_route={scheme}://*.example.com for every name below example.com, "
-            f"or external_route={scheme}:// for every host"
+            f"or external_route={scheme}://* for every host"
         )
     if error.reason == "bad_port":
         return _without_port(scheme, text.rpartition(":")[0], tail)
@@ -179,6 +184,12 @@ def _host_hint(scheme: Scheme, text: str, tail: str, error: AuthorityError) -> s
     if character and character in "${}%":
         return "a variable was not replaced; put its value here"
     return f"write external_route={scheme}://shop.example.com"
+
+
+def _blank_hint(scheme: Scheme, tail: str) -> str:
+    example = f"write external_route={scheme}://shop.example.com"
+    meant = f"{scheme}://*{tail}"
+    return f"{example}; for every host write {meant}" if can_be_proposed(meant) else example
 
 
 def _without_port(scheme: Scheme, host: str, tail: str) -> str:

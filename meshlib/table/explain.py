@@ -145,7 +145,7 @@ def _explain_hello(
     notes = [
         f"server name {host}"
         if host
-        else "no server name was sent (only a catch-all, sni://, can match)"
+        else "no server name was sent (only a catch-all, sni://*, can match)"
     ]
     sites = table.matching(Scheme.SNI, host)
     notes += owner_notes(table, host)

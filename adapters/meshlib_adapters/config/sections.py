@@ -85,6 +85,11 @@ class DiscoverySettings:
         read_names,
         "names or ids of the gateway's own networks; default: detected; 'any': not checked",
     )
+    blank_hosts: bool = setting(
+        False,
+        read_bool,
+        "read http:// and sni:// without a host as every host, as HRM did, and not as an error",
+    )
     use_vip: bool = setting(
         False, read_bool, "use a Swarm service's virtual address instead of its tasks"
     )

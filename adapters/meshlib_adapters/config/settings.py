@@ -187,6 +187,7 @@ def discovery_limits(settings: Settings) -> DiscoveryLimits:
         ports=own.max_ports_per_service,
         diagnostics=own.max_diagnostics_per_service,
         suggestions=own.max_suggestions_per_service,
+        blank_hosts=own.blank_hosts,
     )
     return DiscoveryLimits(
         labels=labels,

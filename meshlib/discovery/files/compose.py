@@ -37,6 +37,8 @@ _RANGE = r"[0-9]{1,5}(?:-[0-9]{1,5})?"
 _SHORT = re.compile(
     rf"(?:(?:(?:\[[^\]]*\]|[^:\[\]]*):)?(?P<published>(?:{_RANGE})?):)?(?P<target>{_RANGE})(?:/(?P<protocol>[a-z]+))?"
 )
+_NO_HOST = re.compile(r"(?:http|sni)://(?=[/,\s]|\Z)", re.IGNORECASE)
+_ANY_HOST = re.compile(r"(?:http|sni)://\*(?=[/,\s]|\Z)", re.IGNORECASE)
 _LABELS_HINT = 'write labels: {KEY: "VALUE"}'
 _ENTRY_HINT = 'write - "KEY=VALUE"'
 _PORT_HINT = 'write "8080", "80:8080" or {target: 8080, published: 80}'
@@ -77,7 +79,7 @@ def read_labels(
             if variables is not None and isinstance(value, list):
                 key = _short_enough(key, variables)
             if variables is not None and isinstance(text, str) and is_hrm_label(key):
-                text = interpolate(text, variables)
+                text = _replaced(text, variables)
             if isinstance(value, list) and key in labels and is_hrm_label(key):
                 diagnostics.add(
                     REPEATED_LABEL,
@@ -151,6 +153,24 @@ def read_ports(
             )
             break
     return tuple(found[:MAX_PORTS])
+
+
+def _replaced(text: str, variables: Mapping[str, str]) -> str:
+    # An empty variable in the place of a host would make a route for every host of one for one.
+    found = interpolate(text, variables)
+    if found is not text and (
+        _count(_NO_HOST, found) > _count(_NO_HOST, text)
+        or ("://*$" in text and _count(_ANY_HOST, found) > _count(_ANY_HOST, text))
+    ):
+        raise ConfigurationError(
+            f"with its variables {show(text)} has no host",
+            hint="give the variable a value; a route for every host is written http://*",
+        )
+    return found
+
+
+def _count(pattern: re.Pattern[str], text: str) -> int:
+    return sum(1 for _ in pattern.finditer(text))
 
 
 _Pair = tuple[str, object, str]

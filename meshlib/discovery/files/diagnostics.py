@@ -39,7 +39,9 @@ BAD_ENDPOINT = DiagnosticKind(
     "SVC005", Severity.ERROR, "an endpoint cannot be read; the others serve"
 )
 BAD_VARIABLE = DiagnosticKind(
-    "SVC006", Severity.ERROR, "a label of a Compose file has a variable without a value"
+    "SVC006",
+    Severity.ERROR,
+    "a label of a Compose file has a variable without a value, or no host because of an empty one",
 )
 BAD_PROXY_HEADER = DiagnosticKind(
     "SVC007", Severity.ERROR, "`proxy_protocol` is neither v1 nor v2; no PROXY header is sent"

@@ -38,7 +38,10 @@ REFERENCE, ROUTES, WRONG = load("hrm_reference"), load("hrm_routes"), load("hrm_
 
 def read(vector: dict[str, Any]) -> LabelResult:
     return parse_labels(
-        vector["labels"], service="shop", ports=[PublishedPort(**port) for port in vector["ports"]]
+        vector["labels"],
+        service="shop",
+        ports=[PublishedPort(**port) for port in vector["ports"]],
+        limits=LabelLimits(blank_hosts=vector.get("blank_hosts", False)),
     )
 
 

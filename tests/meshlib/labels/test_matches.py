@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from meshlib.labels.diagnostics import Diagnostics
 from meshlib.labels.grammar import Part
+from meshlib.labels.limits import LabelLimits
 from meshlib.labels.matches import (
     can_be_proposed,
     parse_external_route,
@@ -18,10 +19,12 @@ from meshlib.labels.matches import (
 )
 from meshlib.model import Diagnostic, HostPath, ListeningPort, Match, Scheme, ServerName
 
+_LIMITS = LabelLimits()
 
-def read(text: str) -> tuple[Match | None, list[Diagnostic]]:
+
+def read(text: str, limits: LabelLimits = _LIMITS) -> tuple[Match | None, list[Diagnostic]]:
     """The value as it stands behind `external_route=`."""
-    diagnostics = Diagnostics("shop")
+    diagnostics = Diagnostics("shop", limits)
     return parse_external_route(Part(text, 16), diagnostics.label("key")), diagnostics.kept
 
 
@@ -29,15 +32,15 @@ def read(text: str) -> tuple[Match | None, list[Diagnostic]]:
     ("text", "match"),
     [
         ("http://A.b", HostPath("a.b")),
-        ("http://", HostPath("")),
-        ("http:///", HostPath("")),
+        ("http://*", HostPath("")),
+        ("http://*/", HostPath("")),
         ("http://a/", HostPath("a")),
         ("http://a/x/", HostPath("a", "/x")),
-        ("http:///x", HostPath("", "/x")),
+        ("http://*/x", HostPath("", "/x")),
         ("http://*.a:", HostPath("*.a")),
         ("http://[::1]", HostPath("::1")),
         ("SNI://A", ServerName("a")),
-        ("sni:///", ServerName("")),
+        ("sni://*/", ServerName("")),
         ("tcp://:5432", ListeningPort(Scheme.TCP, 5432)),
         ("udp://:53/", ListeningPort(Scheme.UDP, 53)),
     ],
@@ -47,7 +50,7 @@ def test_what_is_matched(text: str, match: Match) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["http://a", "http://[::1]/x", "http://", "sni://*.a", "tcp://:5432", "udp://:53"]
+    "text", ["http://a", "http://[::1]/x", "http://*", "sni://*.a", "tcp://:5432", "udp://:53"]
 )
 def test_a_match_is_written_as_it_is_read(text: str) -> None:
     match, _ = read(text)
@@ -79,7 +82,11 @@ def test_a_match_is_written_as_it_is_read(text: str) -> None:
         ("http://a/b c", "HRM007", 26, "commas"),
         ("http://a/..", "HRM007", 25, "/api"),
         ("sni://a/b", "HRM008", 23, "write external_route=sni://a, or"),
-        ("sni://1.2.3.4", "HRM009", 22, "external_route=sni:// for every"),
+        ("sni://1.2.3.4", "HRM009", 22, "external_route=sni://* for every"),
+        ("http://", "HRM005", 23, "shop.example.com; for every host write http://*"),
+        ("http:///a", "HRM005", 23, "shop.example.com; for every host write http://*/a"),
+        ("http:///?", "HRM005", 23, "write external_route=http://shop.example.com"),
+        ("sni:///", "HRM005", 22, "sni://shop.example.com; for every host write sni://*/"),
         ("tcp:80", "HRM004", 16, "did you mean external_route=tcp://:80?"),
         ("tcp:", "HRM004", 16, "write external_route=http://shop.example.com, or"),
         ("tcp://a:80", "HRM023", 22, "write external_route=tcp://:80"),
@@ -94,6 +101,24 @@ def test_what_is_wrong_and_its_cure(text: str, code: str, column: int, hint: str
     assert diagnostic.hint.startswith(hint) or hint in diagnostic.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("http://", HostPath("")),
+        ("http:///", HostPath("")),
+        ("sni://", ServerName("")),
+        ("http:///x", None),
+        ("sni:///x", None),
+        ("http://:80", None),
+    ],
+)
+def test_a_blank_host_is_every_host_only_where_the_operator_says_so(
+    text: str, match: Match | None
+) -> None:
+    assert read(text)[0] is None
+    assert read(text, LabelLimits(blank_hosts=True))[0] == match
+
+
 def test_a_host_and_a_path_are_wrong_at_once() -> None:
     assert [diagnostic.code for diagnostic in read("sni://-a/b")[1]] == ["HRM005", "HRM008"]
     assert read("sni://-a/b")[1][1].hint.startswith("write external_route=sni://shop.example.com,")
@@ -106,6 +131,7 @@ def test_a_host_and_a_path_are_wrong_at_once() -> None:
         ("http://a:80", 25, "http://a"),
         ("http://*.a:80/x", 27, "http://*.a/x"),
         ("sni://a:443", 24, "sni://a"),
+        ("http://*:80", 25, "http://*"),
     ],
 )
 def test_a_port_is_ignored_with_a_warning(text: str, column: int, cure: str) -> None:

@@ -188,7 +188,7 @@ def test_a_hello_is_explained_by_its_server_name() -> None:
     assert (found.kind, found.notes, found.status) == ("passthrough", ("server name a.b",), None)
     assert [reason.won for reason in found.reasons] == [True, False, False]
     assert explain(table, ClientHello()).notes == (
-        "no server name was sent (only a catch-all, sni://, can match)",
+        "no server name was sent (only a catch-all, sni://*, can match)",
     )
 
 

@@ -99,6 +99,50 @@ def test_a_wrong_entry_of_a_list_costs_itself_only() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "external_route=http://${EMPTY},internal_port=80",
+        "external_route=http://$EMPTY/api",
+        "internal_port=80,external_route=SNI://${EMPTY:-}",
+        "external_route=http://${NONE:-${EMPTY}}",
+        "external_route=http://${EMPTY:+x}",
+        "external_route=http://a,redirect=http://$EMPTY",
+        "external_route=http://*${EMPTY}",
+        "$HTTP",
+    ],
+)
+def test_an_empty_variable_is_no_route_for_every_host(text: str) -> None:
+    variables = {"EMPTY": "", "HTTP": "external_route=http://"}
+    found, said = read({KEY: text}, variables)
+    assert found == ReadLabels({}, frozenset({KEY}))
+    assert said == [("SVC006", f"labels.{KEY}", f"with its variables {text!r} has no host")]
+
+
+@pytest.mark.parametrize(
+    ("text", "read_as"),
+    [
+        ("external_route=http://*", "external_route=http://*"),
+        ("external_route=http://$HOST", "external_route=http://*"),
+        ("external_route=http://a$EMPTY/$EMPTY", "external_route=http://a/"),
+        ("external_route=http://,share_with=$HOST", "external_route=http://,share_with=*"),
+        ("external_route=http://*${DOMAIN}", "external_route=http://*.a"),
+        ("external_route=http://$$", "external_route=http://$"),
+    ],
+)
+def test_what_is_written_as_every_host_is_one(text: str, read_as: str) -> None:
+    variables = {"EMPTY": "", "HOST": "*", "DOMAIN": ".a"}
+    assert read({KEY: text}, variables) == (ReadLabels({KEY: read_as}), [])
+
+
+@pytest.mark.parametrize("text", ["${NONE}", "$NONE", "${EMPTY:?say}", "${NONE?say}"])
+def test_a_variable_without_a_value_is_no_empty_text(text: str) -> None:
+    found, said = read({KEY: f"external_route=http://{text}"}, {"EMPTY": ""})
+    assert found == ReadLabels({}, frozenset({KEY}))
+    ((code, _, message),) = said
+    assert (code, "has no value" in message) == ("SVC006", True)
+
+
 def test_variables_that_make_a_label_too_long_cost_themselves_only() -> None:
     variables = {"LONG": "x" * MAX_VALUE, "DOMAIN": "a"}
     found, said = read(
