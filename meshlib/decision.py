@@ -6,7 +6,7 @@ over one of the unions ends in `assert_never`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from meshlib.model import RedirectRule, Route, Upstream
@@ -25,7 +25,6 @@ __all__ = [
     "TLSDecision",
     "TableDecision",
     "Terminate",
-    "decision_for",
 ]
 
 
@@ -39,17 +38,23 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Respond with `rule.status` and a Location made by `meshlib.redirects.location`."""
+    """Respond with `rule.status` and a Location made by `meshlib.redirects.location`.
+
+    `may_return`: for some requests that is where they came to. A table returns it to callers that
+    settle this (`meshlib.table.settled`); from `Mesh.route` it is a redirect, and nothing else.
+    """
 
     route: Route
     rule: RedirectRule
+    may_return: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Respond:
     """Respond with an error of our own.
 
-    `reason` is a stable token: "no_route", "no_endpoint", "bad_authority", "ambiguous_path".
+    `reason` is a stable token: "no_route", "no_endpoint", "bad_authority", "ambiguous_path",
+    "redirect_loop" (508).
     `retry_after` is in seconds (None: no such field). `route` is the matching route, if any.
     """
 
@@ -62,15 +67,16 @@ class Respond:
 @dataclass(frozen=True, slots=True)
 class RedirectToTLS:
     """Two decisions of a route that requires TLS: `secured` for a request that came over TLS,
-    `plain` for any other.
+    `plain`, which leads to the same host and path over https, for any other.
 
-    A table returns it to callers that find out themselves how a request came; `Mesh.route` never
-    does.
+    `secured` None: the route does nothing but redirect, and what the table has besides decides. A
+    table returns this to callers that find out themselves how a request came
+    (`meshlib.table.settled`); `Mesh.route` never does.
     """
 
     route: Route
     plain: Redirect
-    secured: Forward | Respond
+    secured: Forward | Respond | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +131,3 @@ Decision: TypeAlias = Forward | Redirect | Respond
 TableDecision: TypeAlias = Forward | Redirect | RedirectToTLS | Respond
 TLSDecision: TypeAlias = Passthrough | Reject | Terminate
 PortDecision: TypeAlias = Carry | Refuse
-
-
-def decision_for(decision: TableDecision, *, secure: bool) -> Decision:
-    """The decision for a request that came over TLS (`secure`), or did not."""
-    if isinstance(decision, RedirectToTLS):
-        return decision.secured if secure else decision.plain
-    return decision

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypedDict, Unpack
 
 from meshlib.arguments import check_number, check_text, check_texts, client_hello
-from meshlib.decision import Decision, PortDecision, TLSDecision, decision_for
+from meshlib.decision import Decision, PortDecision, TLSDecision
 from meshlib.discovery.limits import DiscoveryLimits, within_limits
 from meshlib.discovery.names import NameIndex
 from meshlib.drafts import Draft
@@ -26,6 +26,7 @@ from meshlib.routes import Target, composed_services, given_routes, labelled_ser
 from meshlib.snapshot_checks import check_port, check_snapshot
 from meshlib.subscribers import Subscribers
 from meshlib.table import Explanation, RoutingTable, explain
+from meshlib.table.settled import settled
 from meshlib.urls import Headers, request_head
 
 __all__ = ["Mesh", "MeshOptions"]
@@ -155,7 +156,8 @@ class Mesh:
         such a request (`meshlib.urls`).
         """
         head, https = request_head(method, url, headers)
-        return decision_for(self.table.route(head), secure=https if secure is None else secure)
+        came_over_tls = https if secure is None else secure
+        return settled(self.table, head, self.table.route(head), secure=came_over_tls)
 
     def route_tls(
         self, hello: ClientHello | str | None, *, terminates: Callable[[str], bool] | None = None

@@ -16,6 +16,7 @@ from meshlib.model import (
     Scheme,
     Upstream,
 )
+from meshlib.redirects import is_for_plain
 from meshlib.upstream_key import Transport
 
 __all__ = ["PUBLISHED", "build_routes"]
@@ -60,11 +61,12 @@ def build_routes(
         for asked in result.routes
         if networked or isinstance(asked.action, RedirectRule)
     ]
-    taken = {route.match for route in routes}
+    taken = {(route.match, is_for_plain(route.match, route.action)) for route in routes}
     ports = sum(isinstance(route.match, ListeningPort) for route in routes)
     for old in previous.routes if previous is not None else ():
         is_port = isinstance(old.match, ListeningPort)
-        if old.label not in result.failed or old.match in taken:
+        place = old.match, is_for_plain(old.match, old.action)
+        if old.label not in result.failed or place in taken:
             continue
         if len(routes) >= quota.labels.routes or (is_port and ports >= quota.labels.ports):
             continue

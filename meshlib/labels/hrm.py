@@ -24,6 +24,7 @@ from meshlib.labels.result import InternalPort, LabelResult, LabelRoute, Publish
 from meshlib.labels.room import Room
 from meshlib.labels.suggest import Suggestions
 from meshlib.model import Match, RedirectRule
+from meshlib.redirects import is_for_plain
 
 __all__ = ["LABEL", "MAX_ELEMENTS", "SCHEMA", "is_hrm_label", "parse_labels"]
 
@@ -65,20 +66,24 @@ def parse_labels(
     own_ports = service_ports(ports)
     own = sorted(filter(is_hrm_label, labels))
     room = Room(diagnostics, limits)
-    routes: dict[Match, LabelRoute] = {}
+    routes: dict[tuple[Match, bool], LabelRoute] = {}
     for key in own:
         name = bounded_name(key)
         if not room.for_label(name, key, labels[key]):
             continue
         of_label = diagnostics.label(name)
         for column, route in _read_label(labels[key], of_label, own_ports):
-            first = routes.get(route.match)
+            place = route.match, is_for_plain(route.match, route.action)
+            first = routes.get(place)
+            other = routes.get((place[0], not place[1]))
+            if first is None and other is not None and not (route.forwards or other.forwards):
+                first = other
             if first is not None:
                 message = f"{show(first.label, 100)} asks for the same route; that one counts"
                 hint = "keep one of the two labels"
                 of_label.add(codes.DUPLICATE_ROUTE, message, hint, column=column)
             elif room.for_route(route):
-                routes[route.match] = route
+                routes[place] = route
     _report_key_slips(labels, diagnostics, limits)
     kept = (
         *room.exceeded,

@@ -57,7 +57,8 @@ class PublishedPort:
 class LabelResult:
     """Everything that was read from the labels of one service.
 
-    `routes` are in order of their labels' keys, no two of them with the same match. `diagnostics`
+    `routes` are in order of their labels' keys, no two of them with the same match, except for a
+    redirect to https at its own host beside what serves that (`is_for_plain`). `diagnostics`
     begin with those about limits of the service; the others are in order of their labels' keys,
     those of one label as they were found. `failed` are the keys of labels with an error, of which
     the resolver keeps the last good routes. `unreported` counts the diagnostics that there was no

@@ -10,6 +10,9 @@ counting as youngest, then `key`). A claim of the same schema with the same opti
 it: one upstream with the endpoints of all. Every other claim loses, whatever it agrees with: never
 two owners, never a result that depends on the order of discovery.
 
+A redirect of a host to itself over https is for what comes without TLS; so it shares a slot with
+another route of the same owner, which serves what comes over TLS.
+
     TBL001  error  the slot belongs to another service, which is older or the host's owner, with
                    another schema or other options
     TBL002  error  the same service claims the slot twice
@@ -20,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from meshlib.model import (
     Contribution,
@@ -34,12 +37,15 @@ from meshlib.model import (
 )
 from meshlib.ownership import owner_text
 from meshlib.patterns import path_specificity
+from meshlib.redirects import is_for_plain
 from meshlib.upstream_key import UpstreamKey
 
-__all__ = ["Claim", "Lost", "Site", "Slot", "claims_of", "compile_site"]
+__all__ = ["Claim", "Decide", "Lost", "Site", "Slot", "claims_of", "compile_site"]
 
 
 D = TypeVar("D")
+# The decision for a route, its upstream, and the route that redirects in its place without TLS.
+Decide: TypeAlias = Callable[[Route, Upstream | None, Route | None], D]
 
 
 class Claim(NamedTuple):
@@ -76,7 +82,8 @@ class Slot(Generic[D]):
     decision.
 
     `upstream` is that of the route, with the endpoints of all merged claims; equal upstreams of one
-    table are one object.
+    table are one object. `to_tls` is the route that redirects what comes without TLS, beside
+    `route`.
     """
 
     path: str
@@ -85,6 +92,12 @@ class Slot(Generic[D]):
     upstream: Upstream | None
     decision: D
     lost: tuple[Lost, ...] = ()
+    to_tls: Route | None = None
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The routes that decide."""
+        return (self.route,) if self.to_tls is None else (self.to_tls, self.route)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +128,15 @@ class Site(Generic[D]):
                     return decision
         return self.root
 
+    def matches(self, path: bytes) -> list[D]:
+        """The decisions of all slots whose path contains `path`, the most specific first."""
+        parts = path.split(b"/", self.depth + 1)
+        found = [
+            self.paths.get(b"/".join(parts[:count]))
+            for count in range(min(len(parts), self.depth + 1), 1, -1)
+        ]
+        return [decision for decision in (*found, self.root) if decision is not None]
+
     @property
     def leader(self) -> Claim:
         """The first claim of the host's owner, or else of those it lets in."""
@@ -141,7 +163,7 @@ def claims_of(contribution: Contribution) -> list[Claim]:
 def compile_site(
     host: str,
     claims: Sequence[Claim],
-    decide: Callable[[Route, Upstream | None], D],
+    decide: Decide[D],
     intern: Callable[[Upstream], Upstream],
     previous: Site[D] | None = None,
 ) -> Site[D]:
@@ -182,16 +204,17 @@ def _is(left: object, right: object) -> bool:
 def _compile_slot(
     path: str,
     claims: tuple[Claim, ...],
-    decide: Callable[[Route, Upstream | None], D],
+    decide: Decide[D],
     intern: Callable[[Upstream], Upstream],
 ) -> Slot[D]:
-    owner = claims[0]
+    to_tls, members = _beside(claims)
+    owner = members[0]
     route = owner.route
     lost: list[Lost] = []
-    if len(claims) > 1:
+    if len(members) > 1:
         merged = [owner]
         taken = {owner.contribution}
-        for claim in claims[1:]:
+        for claim in members[1:]:
             if claim.contribution in taken:
                 lost.append(Lost(claim, _claimed_twice(claim, owner)))
             elif _terms(claim.route) == _terms(route):
@@ -202,7 +225,26 @@ def _compile_slot(
         if len(merged) > 1:
             route = _merge([claim.route for claim in merged])
     upstream = intern(route.upstream) if route.upstream is not None else None
-    return Slot(path, claims, route, upstream, decide(route, upstream), tuple(lost))
+    decision = decide(route, upstream, to_tls)
+    return Slot(path, claims, route, upstream, decision, tuple(lost), to_tls)
+
+
+def _beside(claims: tuple[Claim, ...]) -> tuple[Route | None, tuple[Claim, ...]]:
+    """The route to https at its own host, if there is one and another of the same owner serves what
+    comes there; and the claims that are left when it is taken out.
+    """
+    first = claims[0]
+    for claim in claims if len(claims) > 1 else ():
+        route = claim.route
+        mine = claim.owner == first.owner and claim.place == first.place
+        if mine and is_for_plain(route.match, route.action):
+            terms = _terms(route)
+            rest = tuple(
+                one for one in claims if one.owner != claim.owner or _terms(one.route) != terms
+            )
+            serves = rest and (rest[0].owner, rest[0].place) == (claim.owner, claim.place)
+            return (route, rest) if serves and rest[0].route.upstream else (None, claims)
+    return None, claims
 
 
 def _terms(route: Route) -> dict[str, object]:

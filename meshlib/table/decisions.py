@@ -13,24 +13,33 @@ from meshlib.decision import (
     TLSDecision,
 )
 from meshlib.model import RedirectRule, Route, Upstream
+from meshlib.redirects import leads_to_tls, may_return
 
 __all__ = ["decide_http", "decide_tls"]
 
 
 def decide_http(
-    route: Route, upstream: Upstream | None, retry_after: int, https_port: int = 443
+    route: Route,
+    upstream: Upstream | None,
+    to_tls: Route | None = None,
+    *,
+    retry_after: int,
+    https_port: int = 443,
 ) -> TableDecision:
-    """The decision for every request that this route wins. `https_port` is the port of https as
+    """The decision for every request that this route wins. `to_tls` is the route of the same match
+    that redirects what came without TLS (None: there is none); `https_port` is the port of https as
     clients see it.
     """
     if isinstance(route.action, RedirectRule):
-        return Redirect(route, route.action)
+        return _decide_redirect(route, route.action)
     ready = upstream is not None and upstream.ready
     decision = (
         Forward(route, upstream)
         if upstream is not None and ready
         else Respond(503, "no_endpoint", retry_after, route)
     )
+    if to_tls is not None and isinstance(to_tls.action, RedirectRule):
+        return RedirectToTLS(to_tls, Redirect(to_tls, to_tls.action), decision)
     if not route.options.https_only:
         return decision
     # 308 keeps the method. Whether there is an endpoint does not matter yet.
@@ -41,9 +50,15 @@ def decide_http(
     )
 
 
-def decide_tls(route: Route, upstream: Upstream | None) -> TLSDecision:
+def _decide_redirect(route: Route, rule: RedirectRule) -> TableDecision:
+    if leads_to_tls(route.host, rule):
+        return RedirectToTLS(route, Redirect(route, rule))
+    return Redirect(route, rule, may_return(route.host, rule))
+
+
+def decide_tls(route: Route, upstream: Upstream | None, to_tls: Route | None = None) -> TLSDecision:
     """The decision for every hello that this route wins. 80 is internal_error, the alert for "not
-    now".
+    now". Nothing redirects TLS that is passed through, so `to_tls` is always None.
     """
     if upstream is not None and upstream.ready:
         return Passthrough(route, upstream)

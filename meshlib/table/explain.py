@@ -27,7 +27,6 @@ from meshlib.decision import (
     TableDecision,
     Terminate,
     TLSDecision,
-    decision_for,
 )
 from meshlib.errors import AuthorityError
 from meshlib.messages import ClientHello, RequestHead
@@ -38,6 +37,7 @@ from meshlib.table.compile import Site, Slot
 from meshlib.table.explain_owners import Reason, barred_reasons, owner_notes, owner_of
 from meshlib.table.paths import equivalent_path, has_other_readings, most_readings, readings
 from meshlib.table.routing import RoutingTable
+from meshlib.table.settled import settled
 
 __all__ = ["Explanation", "Reason", "explain"]
 
@@ -90,7 +90,7 @@ def explain(
     if isinstance(asked, ListeningPort):
         return _explain_port(table, asked)
     found = table.route(asked)
-    decision = decision_for(found, secure=secure)
+    decision = settled(table, asked, found, secure=secure)
     try:
         host = host_of(asked.authority)
     except AuthorityError as error:
@@ -125,11 +125,26 @@ def explain(
     if not sites:
         notes.append("no route names this host or a wildcard above it, and there is no catch-all")
     if isinstance(found, RedirectToTLS) and not secure:
-        notes.append("over TLS the request is served")
+        over_tls = settled(table, asked, found, secure=True)
+        notes.append(f"over TLS {_over_tls(over_tls)}")
+        if decision is not found.plain:
+            notes.append("it asks for the response to an ACME challenge, which no redirect gets")
+    elif decision.route is not found.route or _is_circle(decision):
+        notes.append("a redirect that leads to where the request is already is left out")
     reasons = _reasons(sites, equivalent_path(path), decision) + barred_reasons(
         table, Scheme.HTTP, host
     )
     return _explanation(decision, notes, reasons, asked.target, owner_of(sites, decision))
+
+
+def _over_tls(decision: Decision) -> str:
+    if _is_circle(decision):
+        return "nothing serves the request, and the redirect would lead to itself"
+    return "the request is served"
+
+
+def _is_circle(decision: Decision) -> bool:
+    return isinstance(decision, Respond) and decision.reason == "redirect_loop"
 
 
 def _explain_hello(
@@ -240,11 +255,17 @@ def _reasons(sites: _Sites, path: bytes, decision: Decision | TLSDecision) -> tu
     winner: Route | None = None
     for site in sites:
         for slot in site.slots:
-            route = slot.route
-            won = route is decision.route
-            reasons.append(Reason(route, won, _won(slot) if won else _why_not(route, text, winner)))
-            if won:
-                winner = route
+            for route in slot.routes:
+                won = route is decision.route
+                reasons.append(
+                    Reason(
+                        route,
+                        won,
+                        _won(slot, route) if won else _why_not(slot, route, text, winner),
+                    )
+                )
+                if won:
+                    winner = route
             reasons += [
                 Reason(lost.claim.route, False, f"lost: {lost.diagnostic.message}")
                 for lost in slot.lost
@@ -252,10 +273,13 @@ def _reasons(sites: _Sites, path: bytes, decision: Decision | TLSDecision) -> tu
     return tuple(reasons)
 
 
-def _won(slot: Slot[TableDecision] | Slot[TLSDecision]) -> str:
-    route = slot.route
+def _won(slot: Slot[TableDecision] | Slot[TLSDecision], route: Route) -> str:
     text = f"{_host(route)} and path {_path(route)} are the most specific that match"
-    shared = len(slot.claims) - len(slot.lost)
+    lost = {one.claim for one in slot.lost}
+    shared = sum(
+        claim not in lost and (claim.route.redirect is None) == (route.redirect is None)
+        for claim in slot.claims
+    )
     if shared > 1:
         text += f"; {shared} services share it"
     return text if route.redirect is not None else text + _unready(slot)
@@ -273,10 +297,16 @@ def _unready(slot: Slot[TableDecision] | Slot[TLSDecision] | Slot[PortDecision])
     return f"; no endpoint is ready: {counts or 'there is none'}"
 
 
-def _why_not(route: Route, path: str, winner: Route | None) -> str:
+def _why_not(
+    slot: Slot[TableDecision] | Slot[TLSDecision], route: Route, path: str, winner: Route | None
+) -> str:
     if winner is not None and winner.host != route.host:
         return f"{_host(route)} is less specific than {_host(winner)}"
     if path_matches(route.path, path):
+        if slot.to_tls is not None and (winner is None or winner is slot.to_tls):
+            return f"it is for requests {'without' if route is slot.to_tls else 'over'} TLS"
+        if winner is None and route.redirect is not None:
+            return "it leads to where the request is already"
         if winner is None:
             return (
                 f"path {_path(route)} contains {_text(path.encode('latin-1'))}, "

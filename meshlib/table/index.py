@@ -13,9 +13,9 @@ from heapq import merge
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-from meshlib.model import Diagnostic, Route, Upstream
+from meshlib.model import Diagnostic, Upstream
 from meshlib.table.access import Barred, Divide
-from meshlib.table.compile import Claim, Site, Slot, compile_site
+from meshlib.table.compile import Claim, Decide, Site, Slot, compile_site
 
 __all__ = ["Chain", "HostIndex"]
 
@@ -84,7 +84,7 @@ class HostIndex(Generic[D]):
         self,
         touched: Mapping[str, Sequence[Claim]],
         changed: frozenset[str],
-        decide: Callable[[Route, Upstream | None], D],
+        decide: Decide[D],
         intern: Callable[[Upstream], Upstream],
         divide: Divide,
     ) -> HostIndex[D]:

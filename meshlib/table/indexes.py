@@ -7,13 +7,13 @@ change. Built when the table is compiled; a request does not pass through here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from meshlib.decision import PortDecision, TableDecision, TLSDecision
-from meshlib.model import Diagnostic, ListeningPort, Route, Scheme, Upstream
+from meshlib.model import Diagnostic, ListeningPort, Scheme, Upstream
 from meshlib.table.access import Barred, Divide
-from meshlib.table.compile import Slot
+from meshlib.table.compile import Decide, Slot
 from meshlib.table.decisions import decide_tls
 from meshlib.table.index import HostIndex
 from meshlib.table.ports import PortIndex
@@ -42,7 +42,7 @@ class Indexes:
     def updated(
         self,
         touched: Touched,
-        decide: Callable[[Route, Upstream | None], TableDecision],
+        decide: Decide[TableDecision],
         divide: Divide,
     ) -> Indexes:
         """The indexes after a change. Only hosts and ports that are `touched` are compiled; equal

@@ -37,7 +37,8 @@ def find_meetings(
             known = first.get(claim.contribution)
             if known is None or _order(claim) < _order(known):
                 first[claim.contribution] = claim
-            if claim.contribution != winner.contribution:
+            alike = (claim.route.redirect is None) == (winner.route.redirect is None)
+            if claim.contribution != winner.contribution and alike:
                 partner.setdefault(claim.contribution, winner)
     ordered = sorted(first.values(), key=_order)
     leader = ordered[0]

@@ -370,13 +370,13 @@ class RoutingTable:
         specific path first; ports last.
         """
         if self._routes is None:
-            self._routes = tuple(slot.route for slot in self.indexes.slots())
+            self._routes = tuple(r for slot in self.indexes.slots() for r in slot.routes)
         return self._routes
 
     @property
     def owners(self) -> tuple[str, ...]:
         """Owner of each of `routes`, in their order (`Contribution.owner`)."""
-        return tuple(slot.claims[0].owner for slot in self.indexes.slots())
+        return tuple(s.claims[0].owner for s in self.indexes.slots() for _ in s.routes)
 
     def barred(self, scheme: Scheme, name: str) -> Barred | None:
         """Claims of `scheme` on a host pattern, or on the number of a port, that are not admitted;

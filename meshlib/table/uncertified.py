@@ -15,6 +15,7 @@ from meshlib.decision import Redirect, RedirectToTLS, Respond, TableDecision, Te
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import RedirectRule, Route
 from meshlib.table.routing import RoutingTable
+from meshlib.table.settled import settled
 
 __all__ = ["REASON", "decide_uncertified"]
 
@@ -39,7 +40,9 @@ def decide_uncertified(
     would send round in a circle.
     """
     if isinstance(decision, Redirect):
-        return decision
+        found = settled(table, head, decision, secure=secure)
+        if isinstance(found, Redirect):
+            return found
     route = decision.route
     if route is None:
         assert isinstance(decision, Respond)

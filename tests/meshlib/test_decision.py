@@ -18,7 +18,6 @@ from meshlib.decision import (
     TableDecision,
     Terminate,
     TLSDecision,
-    decision_for,
 )
 from meshlib.model import ForwardTo, HostPath, RedirectRule, Route, Upstream
 from meshlib.upstream_key import UpstreamKey
@@ -93,15 +92,17 @@ def test_the_unions_and_exports_name_every_decision() -> None:
         *typing.get_args(TLSDecision),
         *typing.get_args(PortDecision),
     }
-    others = {"Decision", "PortDecision", "TLSDecision", "TableDecision", "decision_for"}
+    others = {"Decision", "PortDecision", "TLSDecision", "TableDecision"}
     assert {cls.__name__ for cls in classes} | others == set(decision.__all__)
 
 
-def test_how_a_request_came_decides_where_tls_is_required() -> None:
-    plain, secured = Redirect(ROUTE, RedirectRule("https://a", 308)), Forward(ROUTE, UPSTREAM)
-    both: TableDecision = RedirectToTLS(ROUTE, plain, secured)
-    assert decision_for(both, secure=False) is plain
-    assert decision_for(both, secure=True) is secured
-    assert decision_for(secured, secure=False) is secured
-    # So nobody takes it for a redirect of every request.
-    assert not isinstance(both, Redirect)
+def test_two_decisions_are_not_taken_for_a_redirect_of_every_request() -> None:
+    two = RedirectToTLS(ROUTE, Redirect(ROUTE, RedirectRule("https://a", 308)))
+    assert two.secured is None
+    either: TableDecision = two
+    assert not isinstance(either, Redirect)
+
+
+def test_redirects_are_equal_whether_they_may_return_or_not() -> None:
+    rule = RedirectRule("https://a")
+    assert Redirect(ROUTE, rule, may_return=True) == Redirect(ROUTE, rule)

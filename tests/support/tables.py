@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from meshlib.model import (
     Contribution,
@@ -76,7 +77,7 @@ def indexes_of(
     """The indexes after these came and those went, with nobody kept out."""
     return (before or Indexes()).updated(
         Touched(gone, come),
-        lambda route, upstream: decide_http(route, upstream, 1, 443),
+        partial(decide_http, retry_after=1),
         lambda _, claims: (list(claims), None),
     )
 

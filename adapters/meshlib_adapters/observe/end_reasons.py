@@ -48,6 +48,7 @@ _WHOLE: Final = {
     "bad_authority": "PR",
     "ambiguous_path": "PR",
     "loop": "PR",
+    "redirect_loop": "PQ",
     "proxy_timeout": "CR",
 }
 

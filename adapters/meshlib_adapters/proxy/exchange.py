@@ -13,12 +13,13 @@ from time import monotonic
 from typing import Final, cast
 
 from meshlib.client_claims import is_secure
-from meshlib.decision import Forward, Redirect, RedirectToTLS, Respond
+from meshlib.decision import Forward, Redirect, Respond
 from meshlib.errors import LimitExceeded
 from meshlib.forwarding import sent_upgrade
 from meshlib.http1 import BodyKind
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.proxy_protocol import ProxyAddress
+from meshlib.table.settled import settled
 from meshlib.table.uncertified import decide_uncertified
 from meshlib_adapters.observe.end_reasons import NORMAL, EndReason, end_reason
 from meshlib_adapters.proxy.exchange_state import State
@@ -118,13 +119,12 @@ class Exchange:
         if isinstance(decision, Forward):
             self.decision = decision
             return None
-        if isinstance(decision, RedirectToTLS):
-            secure = is_secure(head.fields, front.peer)
-            decision = decision.secured if secure else decision.plain
-            if isinstance(decision, Forward):
-                self.decision = decision
-                return None
-        return decision
+        secure = is_secure(head.fields, front.peer)
+        settled_decision = settled(table, head, decision, secure=secure)
+        if isinstance(settled_decision, Forward):
+            self.decision = settled_decision
+            return None
+        return settled_decision
 
     def forward(
         self,

@@ -26,6 +26,10 @@ _TEXTS: Final = {
     504: "The service did not respond in time.",
     508: "This request has come through here before.",
 }
+# Where the reason says more than the status.
+_TEXTS_OF_REASONS: Final = {
+    "redirect_loop": "This address redirects to itself, and nothing else serves it.",
+}
 
 
 class LocalResponse(NamedTuple):
@@ -64,10 +68,10 @@ def local_error(
     text: str = "",
     date: str,
 ) -> LocalResponse:
-    """An error with a line of text for people: `text`, or what its status says. `retry_after` is in
-    seconds; `head_only` leaves the body out (HEAD).
+    """An error with a line of text for people: `text`, or what its reason or status says.
+    `retry_after` is in seconds; `head_only` leaves the body out (HEAD).
     """
-    text = text or _TEXTS.get(status, "")
+    text = text or _TEXTS_OF_REASONS.get(reason) or _TEXTS.get(status, "")
     body = f"{status} {reason_phrase(status)}\n{text}".strip().encode() + b"\n"
     fields = [
         (b"Date", date.encode()),

@@ -247,3 +247,51 @@ def test_a_client_that_is_too_slow(loop: asyncio.AbstractEventLoop, begun: bool)
     expected = ("cut", "body_too_slow", "C", True) if begun else ("local", 408, "body_too_slow")
     assert stand.front.sent == [expected]
     stand.proxy.close()
+
+
+TOKEN = "/.well-known/acme-challenge/AbC"
+
+
+@pytest.mark.parametrize(
+    ("labels", "target", "proto", "expected"),
+    [
+        (1, "/x", "", (301, "redirect")),
+        (1, "/x", "http", (301, "redirect")),
+        (1, "/x", "https", (508, "redirect_loop")),
+        (1, TOKEN, "", (301, "redirect")),
+        (2, "/x", "", (301, "redirect")),
+        (2, "/x", "https", None),
+        (2, TOKEN, "", None),
+        (2, TOKEN + "/..", "", (301, "redirect")),
+    ],
+)
+@pytest.mark.parametrize("trusted", [True, False])
+def test_the_redirect_pair_of_hrm_behind_a_proxy_that_ends_tls(
+    labels: int, target: str, proto: str, expected: tuple[int, str] | None, trusted: bool
+) -> None:
+    key = "com.docker.ucp.mesh.http"
+    pair = {
+        f"{key}.1": "external_route=http://h.example,redirect=https://h.example",
+        f"{key}.2": "external_route=http://h.example,internal_port=80",
+    }
+    given = dict(list(pair.items())[:labels])
+
+    async def ask() -> list[tuple[Any, ...]]:
+        proxy = Proxy(Mesh.from_labels(given, ["127.0.0.1:9"]), quick())
+        front = ListFront()
+        front.peer = Peer("192.0.2.7", "http", 80, trusted)
+        exchange = front.exchange = Exchange(proxy, front)
+        claim = f"X-Forwarded-Proto: {proto}\r\n" if proto else ""
+        head = parse_request_head(
+            f"GET {target} HTTP/1.1\r\nHost: h.example\r\n{claim}\r\n".encode()
+        )
+        otherwise = exchange.route(head)
+        if otherwise is not None:
+            exchange.respond(otherwise)
+        proxy.close()
+        return front.sent
+
+    if not trusted and target == "/x":
+        expected = (301, "redirect")
+    sent = asyncio.run(ask())
+    assert sent == ([("local", *expected)] if expected is not None else [])

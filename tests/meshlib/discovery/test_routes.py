@@ -220,3 +220,12 @@ def test_last_good_routes_and_published_ports_take_what_room_is_left() -> None:
         ["tcp://:5", "tcp://:7", "tcp://:8", "tcp://:9000"],
         ["LIM004"],
     )
+
+
+def test_a_redirect_to_tls_stays_beside_what_serves_it() -> None:
+    away = LabelRoute(HostPath("a"), RedirectRule("https://a"), "l1", "hrm")
+    before = build(LabelResult((away, asked("a", label="l2"))))
+    kept = build(LabelResult((asked("a", label="l2"),), failed=frozenset({"l1"})), before)
+    assert kept == (replace(before[0], degraded=True), before[1])
+    kept = build(LabelResult((away,), failed=frozenset({"l2"})), before)
+    assert kept == (before[0], replace(before[1], degraded=True))

@@ -432,3 +432,22 @@ def test_a_hint_proposes_nothing_that_is_wrong() -> None:
         {LABEL: "http://a b c=1,sticky_sessions=S"}, service="s"
     ).diagnostics
     assert diagnostic.hint.startswith("write KEY=VALUE;")
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        (["redirect=https://a", "internal_port=80"], 2),
+        (["internal_port=80", "redirect=https://a:8443"], 2),
+        (["internal_port=80", "redirect=https://a/own"], 1),
+        (["internal_port=80", "redirect=http://b"], 1),
+        (["redirect=https://a", "redirect=http://b"], 1),
+        (["redirect=http://b", "redirect=https://a"], 1),
+        (["redirect=https://a", "redirect=https://a:8443"], 1),
+    ],
+)
+def test_a_redirect_to_tls_leaves_room_for_what_serves_tls(values: list[str], kept: int) -> None:
+    labels = {f"{LABEL}.{i}": f"external_route=http://a,{text}" for i, text in enumerate(values)}
+    found = parse_labels(labels, service="shop")
+    assert len(found.routes) == kept
+    assert [one.code for one in found.diagnostics] == ["HRM109"] * (2 - kept)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.bounds import MAX_NAME
-from meshlib.decision import Forward, Redirect, TableDecision
+from meshlib.decision import Forward, Redirect, RedirectToTLS, TableDecision
 from meshlib.model import (
     Contribution,
     Endpoint,
@@ -31,8 +31,8 @@ def same(upstream: Upstream) -> Upstream:
     return upstream
 
 
-def decide(route: Route, upstream: Upstream | None) -> TableDecision:
-    return decide_http(route, upstream, 1)
+def decide(route: Route, upstream: Upstream | None, to_tls: Route | None) -> TableDecision:
+    return decide_http(route, upstream, to_tls, retry_after=1)
 
 
 def upstream_of(service: str, count: int = 1, strategy: str = "round_robin") -> Upstream:
@@ -337,3 +337,62 @@ def test_what_is_unchanged_is_reused() -> None:
     )
     kept = [slot.path for slot in grown.slots if any(slot is known for known in before.slots)]
     assert kept == ["/x", "/"]
+
+
+def test_a_redirect_to_tls_shares_a_slot_with_what_serves_tls() -> None:
+    away = route_of("shop", label="away", action=RedirectRule("https://a"))
+    serves = route_of("shop", label="serves")
+    for routes in ((away, serves), (serves, replace(away, label="zzz"))):
+        (slot,) = site_of(contribution("shop", 1, *routes)).slots
+        to_tls = routes[0] if routes[0].redirect else routes[1]
+        assert slot.lost == ()
+        assert slot.routes == (to_tls, serves)
+        assert slot.decision == RedirectToTLS(
+            to_tls,
+            Redirect(to_tls, RedirectRule("https://a")),
+            Forward(serves, upstream_of("shop")),
+        )
+    # The same redirect of two services is one.
+    two = site_of(contribution("shop", 1, away, serves), contribution("web", 2, away))
+    assert (two.slots[0].to_tls, two.slots[0].lost) == (away, ())
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("https://b", None),
+        ("https://a", "https://b"),
+        ("https://a", "https://a:8443"),
+    ],
+)
+def test_other_redirects_share_no_slot(first: str, second: str | None) -> None:
+    routes = (
+        route_of("shop", label="1", action=RedirectRule(first)),
+        route_of("shop", label="2", action=RedirectRule(second) if second else None),
+    )
+    (slot,) = site_of(contribution("shop", 1, *routes)).slots
+    assert (slot.route, slot.to_tls) == (routes[0], None)
+    assert [lost.diagnostic.code for lost in slot.lost] == ["TBL002"]
+
+
+def test_a_guests_redirect_takes_nothing_from_the_owner() -> None:
+    serves = contribution("shop", 1)
+    away = contribution("web", 2, route_of("web", action=RedirectRule("https://a")))
+    owned = [claim._replace(owner="stack a") for claim in claims(serves)]
+    guests = [claim._replace(owner="stack b", place=1) for claim in claims(away)]
+    (slot,) = compile_site("a", owned + guests, decide, same).slots
+    assert (slot.route, slot.to_tls, len(slot.lost)) == (serves.routes[0], None, 1)
+    # Nor does the owner's redirect have a guest serve what it left.
+    owned = [claim._replace(owner="stack a") for claim in claims(away)]
+    guests = [claim._replace(owner="stack b", place=1) for claim in claims(serves)]
+    (slot,) = compile_site("a", owned + guests, decide, same).slots
+    assert (slot.route, slot.to_tls, len(slot.lost)) == (away.routes[0], None, 1)
+
+
+def test_all_that_takes_a_path_the_most_specific_first() -> None:
+    routes = (route_of("s", "/a/b", "1"), route_of("s", "/a", "2"), route_of("s", "/", "3"))
+    site = site_of(contribution("s", 1, *routes))
+    assert [found.route for found in site.matches(b"/a/b/c")] == list(routes)
+    assert [found.route for found in site.matches(b"/a/x")] == list(routes[1:])
+    assert [found.route for found in site.matches(b"*")] == [routes[2]]
+    assert site_of(contribution("s", 1, routes[0])).matches(b"/x") == []

@@ -327,3 +327,42 @@ def test_of_thousands_of_candidates_the_first_are_told_and_always_the_one_that_w
         [first],
         500,
     )
+
+
+def test_a_redirect_to_its_own_host_over_tls() -> None:
+    away = replace(route("a"), action=RedirectRule("https://a"), label="away")
+    alone = table_of(away)
+    found = explain(alone, head("a", "/x"))
+    assert (found.kind, found.location) == ("redirect", "https://a/x")
+    assert found.notes[1:] == (
+        "over TLS nothing serves the request, and the redirect would lead to itself",
+    )
+    found = explain(alone, head("a", "/x"), secure=True)
+    assert (found.kind, found.status) == ("respond", 508)
+    assert found.notes[1:] == (
+        "a redirect that leads to where the request is already is left out",
+        "response 508 (redirect_loop)",
+    )
+    both = table_of(away, route("a"))
+    found = explain(both, head("a", "/x"))
+    assert found.notes[1:] == ("over TLS the request is served",)
+    assert [(reason.won, reason.text) for reason in found.reasons] == [
+        (True, "host a and path / are the most specific that match"),
+        (False, "it is for requests over TLS"),
+    ]
+    found = explain(both, head("a", "/x"), secure=True)
+    assert (found.kind, found.route) == ("forward", route("a"))
+    assert found.reasons[0].text == "it is for requests without TLS"
+    challenge = explain(both, head("a", "/.well-known/acme-challenge/x"))
+    assert challenge.kind == "forward"
+    assert challenge.notes[-1] == (
+        "it asks for the response to an ACME challenge, which no redirect gets"
+    )
+
+
+def test_a_redirect_that_is_left_out_and_the_next_route() -> None:
+    away = replace(route("a", "/own"), action=RedirectRule("https://a/own"), label="away")
+    found = explain(table_of(away, route("a")), head("a", "/own"), secure=True)
+    assert found.kind == "forward"
+    assert found.notes[1:] == ("a redirect that leads to where the request is already is left out",)
+    assert found.reasons[0].text == "it leads to where the request is already"

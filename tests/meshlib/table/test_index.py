@@ -30,7 +30,7 @@ _NAMES = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4).map(
 _PATTERNS = st.one_of(st.just(""), _NAMES, _NAMES.map("*.".__add__))
 
 
-def decide(route: Route, upstream: Upstream | None) -> str:
+def decide(route: Route, upstream: Upstream | None, to_tls: Route | None) -> str:
     return route.name
 
 

@@ -90,3 +90,12 @@ def test_a_name_that_could_not_be_recorded_is_told() -> None:
     assert told(table) == [("TBL101", "b")]
     why = "there are too many names, or too many of routes given in code"
     assert table.diagnostics[0].message == f"the owner of any host cannot be recorded: {why}"
+
+
+def test_a_redirect_to_tls_and_what_serves_it_do_not_share_requests() -> None:
+    web = service("stack shop", "http://shop.example", age=1, name="shop_web")
+    away = service(
+        "stack shop", "http://shop.example -> https://shop.example", age=2, name="shop_away"
+    )
+    table = table_of(web, away)
+    assert told(table) == [("TBL202", "shop_away")]

@@ -155,3 +155,30 @@ def test_no_decision_forwards(authority: str, secure: bool) -> None:
         known, head, known.route(head), secure=secure, terminates=CERTIFIED.__contains__
     )
     assert isinstance(decision, Redirect | Respond)
+
+
+@pytest.mark.parametrize(
+    ("target", "authority", "secure", "expected"),
+    [
+        ("https://own.example", "own.example", False, "301 https://own.example/x?y"),
+        ("https://own.example", "own.example", True, "403 client_certificate_required"),
+        ("https://own.example/x?y", "own.example", True, "403 client_certificate_required"),
+        ("https://own.example/z", "own.example", True, "301 https://own.example/z"),
+        ("http://own.example:81", "own.example:81", False, "403 client_certificate_required"),
+    ],
+)
+def test_no_redirect_leads_to_its_own_request(
+    target: str, authority: str, secure: bool, expected: str
+) -> None:
+    own = Route(HostPath("own.example"), RedirectRule(target), service="s", label="l")
+    known = RoutingTable.build(Snapshot.of([Contribution("s", "s", 1, (own,))]))
+    fields = FieldSection(b"", (), None, None, False, frozenset(), None, False)
+    head = RequestHead(b"GET", b"/x?y", authority.encode(), 1, fields)
+    decision = decide_uncertified(
+        known, head, known.route(head), secure=secure, terminates=lambda _: False
+    )
+    if isinstance(decision, Redirect):
+        found = f"{decision.rule.status} {location(decision.rule, head.target).decode()}"
+    else:
+        found = f"{decision.status} {decision.reason}"
+    assert found == expected
