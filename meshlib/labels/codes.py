@@ -206,6 +206,9 @@ UPSTREAM_PROTOCOL_ON_SNI = DiagnosticKind(
 SHARE_WITH_ON_PORT = DiagnosticKind(
     "HRM117", _WARNING, "`share_with` on a `tcp://` or `udp://` route; ignored"
 )
+BLANK_HOST = DiagnosticKind(
+    "HRM120", _WARNING, "`http://` or `sni://` without a host; taken for every host, as in HRM"
+)
 
 LEGACY_FORM = DiagnosticKind(
     "HRM201", _INFO, "the label has the form of UCP 2.0; its routes are made"
@@ -265,6 +268,7 @@ CATALOGUE: tuple[DiagnosticKind, ...] = (
     HSTS_ON_SNI,
     UPSTREAM_PROTOCOL_ON_SNI,
     SHARE_WITH_ON_PORT,
+    BLANK_HOST,
     LEGACY_FORM,
     UNUSED_BESIDE_REDIRECT,
 )

@@ -33,7 +33,7 @@ class LabelLimits:
     values of those (`label_size`). `routes`: routes that are made. `ports`: those of them that
     match a TCP or UDP port. `diagnostics`: diagnostics that are kept. `suggestions`: words for
     which a suggestion is looked for. `blank_hosts`: whether "http://" and "sni://" mean every host,
-    as HRM had it, besides "http://*"; otherwise a host is missing there.
+    as HRM had it, with a warning, or are an error. "http://*" is every host in any case.
     """
 
     # Services with a thousand host names, one for each customer, exist; each name costs an entry in
@@ -47,9 +47,10 @@ class LabelLimits:
     diagnostics: int = 100
     # More slips than anybody fixes in one go; the next ones show when these are fixed.
     suggestions: int = 50
-    # The same text is what is left of "http://${DOMAIN}" where DOMAIN is empty, and `docker stack
-    # deploy` does not warn of that.
-    blank_hosts: bool = False
+    # On, so that HRM's stacks run as they are. The same text is what is left of "http://${DOMAIN}"
+    # where DOMAIN is empty, and `docker stack deploy` does not warn of that: hence the warning, and
+    # that it can be switched off.
+    blank_hosts: bool = True
 
 
 def label_size(labels: Iterable[tuple[str, str]]) -> int:

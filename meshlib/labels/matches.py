@@ -128,12 +128,13 @@ def _port_hint(scheme: Scheme, number: str) -> str:
 
 def _parse_host(scheme: Scheme, part: Part, tail: str, diagnostics: LabelDiagnostics) -> str | None:
     if not part.text:
-        if diagnostics.blank_hosts and tail in ("", "/"):
-            return ""
+        # HRM's way to write a catch-all, and what an engine has of "http://${DOMAIN}" where DOMAIN
+        # is empty.
+        as_in_hrm = diagnostics.blank_hosts and tail in ("", "/")
+        kind = codes.BLANK_HOST if as_in_hrm else codes.BAD_HOST
         message = "the host is missing: if a variable stood here, it was empty"
-        hint = _blank_hint(scheme, tail)
-        diagnostics.add(codes.BAD_HOST, message, hint, column=part.column)
-        return None
+        diagnostics.add(kind, message, _blank_hint(scheme, tail), column=part.column)
+        return "" if as_in_hrm else None
     try:
         host, port_at = _host_and_port(part.text)
     except AuthorityError as error:

@@ -86,9 +86,9 @@ class DiscoverySettings:
         "names or ids of the gateway's own networks; default: detected; 'any': not checked",
     )
     blank_hosts: bool = setting(
-        False,
+        True,
         read_bool,
-        "read http:// and sni:// without a host as every host, as HRM did, and not as an error",
+        "read http:// and sni:// without a host as every host, as HRM did; false: an error",
     )
     use_vip: bool = setting(
         False, read_bool, "use a Swarm service's virtual address instead of its tasks"

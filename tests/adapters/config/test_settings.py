@@ -167,10 +167,10 @@ def test_every_limit_of_discovery_is_a_setting() -> None:
         *(value for name, value in asdict(limits).items() if name != "labels"),
     ]
     assert sorted(flat) == sorted(values.values())
-    assert not limits.labels.blank_hosts
+    assert limits.labels.blank_hosts
     name = "discovery.blank_hosts"
-    blank, _ = resolve_settings([Layer({name: True}, {name: "test"})])
-    assert discovery_limits(blank).labels.blank_hosts
+    blank, _ = resolve_settings([Layer({name: False}, {name: "test"})])
+    assert not discovery_limits(blank).labels.blank_hosts
 
 
 def test_limits_of_http2_have_the_same_defaults() -> None:

@@ -41,7 +41,6 @@ def read(vector: dict[str, Any]) -> LabelResult:
         vector["labels"],
         service="shop",
         ports=[PublishedPort(**port) for port in vector["ports"]],
-        limits=LabelLimits(blank_hosts=vector.get("blank_hosts", False)),
     )
 
 

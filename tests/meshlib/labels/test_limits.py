@@ -22,4 +22,4 @@ def test_limits_are_positive_unless_told_otherwise() -> None:
     limits = LabelLimits()
     numbers = [value for value in dataclasses.astuple(limits) if not isinstance(value, bool)]
     assert min(numbers) >= 1
-    assert not limits.blank_hosts
+    assert limits.blank_hosts
