@@ -36,6 +36,7 @@ class Server:
         self.bodies: dict[int, bytes] = {}
         self.trailers: dict[int, list[tuple[str, str]]] = {}
         self.reset: list[int] = []
+        self.goaway: int | None = None  # the code with which the gateway ended the connection
         self.frames = H2Connection(H2Configuration(client_side=False, header_encoding="latin-1"))
         self._respond = respond
         self.frames.initiate_connection()
@@ -51,8 +52,9 @@ class Server:
         if not data:
             return False
         for event in self.frames.receive_data(data):
-            assert not isinstance(event, ConnectionTerminated)
-            if isinstance(event, RequestReceived):
+            if isinstance(event, ConnectionTerminated):
+                self.goaway = int(event.error_code or 0)
+            elif isinstance(event, RequestReceived):
                 number = event.stream_id
                 self.heads[number] = [(str(name), str(value)) for name, value in event.headers]
                 self.bodies[number] = b""

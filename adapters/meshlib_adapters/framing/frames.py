@@ -247,7 +247,9 @@ class Frames(H2Connection):
         # A peer that announces that it sends no more requests, or takes no more, still wants those
         # under way to finish (RFC 9113 6.8); h2 would send nothing any more, not even window
         # updates.
-        return [], [ConnectionTerminated()]
+        event = ConnectionTerminated()
+        event.last_stream_id = frame.last_stream_id
+        return [], [event]
 
 
 class ServerFrames(Frames):
@@ -369,3 +371,16 @@ class ClientFrames(Frames):
             for pair in pairs
         ]
         self.send_headers(number, listed, end_stream=ended)
+
+    def receive_fields(
+        self, number: int, block: bytes, *, ended: bool, depends_on: int
+    ) -> list[Event]:
+        """Process a whole header block, as `Frames.receive_fields` does."""
+        if self.standing(number) is _UNUSED:
+            raise ProtocolError("a response on a stream that was never opened")
+        return super().receive_fields(number, block, ended=ended, depends_on=depends_on)
+
+    def _receive_settings_frame(self, frame: SettingsFrame) -> tuple[list[Frame], list[Event]]:
+        if frame.settings.get(SettingsFrame.ENABLE_PUSH):  # a server's is 0 (RFC 9113 6.5.2)
+            raise ProtocolError("a server to which nobody may push")
+        return super()._receive_settings_frame(frame)

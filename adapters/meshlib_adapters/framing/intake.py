@@ -41,6 +41,7 @@ _HEADERS: Final = int(Kind.HEADERS)
 _PRIORITY: Final = int(Kind.PRIORITY)
 _RST_STREAM: Final = int(Kind.RST_STREAM)
 _CONTINUATION: Final = int(Kind.CONTINUATION)
+_SETTINGS: Final = int(Kind.SETTINGS)
 _END_HEADERS: Final = Flag.END_HEADERS
 _END_STREAM: Final = Flag.END_STREAM
 _OPEN: Final = Standing.OPEN
@@ -54,7 +55,7 @@ class Intake:
     one.
     """
 
-    __slots__ = ("_block", "_frames", "_parts", "_policy", "_reader", "taken")
+    __slots__ = ("_block", "_frames", "_parts", "_policy", "_reader", "_settings_due", "taken")
 
     def __init__(self, frames: Frames, policy: FramePolicy, preface: bytes = b"") -> None:
         self._frames = frames
@@ -66,6 +67,8 @@ class Intake:
             -1,
         )  # an unfinished header block: its stream, its flags, the stream it depends on
         self._parts: list[bytes] = []
+        # An endpoint's preface are its SETTINGS (RFC 9113 3.4).
+        self._settings_due = bool(frames.config.client_side)
         self.taken = 0  # whole frames
 
     def __repr__(self) -> str:
@@ -103,6 +106,14 @@ class Intake:
                         self.taken -= 1
                         return events
                     kind, flags, number, payload = raw
+                    if self._settings_due:
+                        self._settings_due = False
+                        if kind != _SETTINGS or flags & Flag.ACK:
+                            raise FrameError(
+                                "it does not begin with SETTINGS",
+                                reason="bad_frame",
+                                code=ErrorCodes.PROTOCOL_ERROR,
+                            )
                     if resting:
                         self._policy.admit_resting(kind, now)
                     standing = self._frames.standing(number)

@@ -23,11 +23,9 @@ _BLOCK_UNIT: Final = 8
 # Frames other than requests and their data go through `h2` whole: 30 to 40 us.
 _CONTROL: Final = 4 * FRAME
 
-# Frames that an endpoint may send while it has no request: those that belong to the last exchange,
-# and keep-alives.
-_RESTING: Final = frozenset(
-    {Kind.SETTINGS, Kind.PING, Kind.GOAWAY, Kind.WINDOW_UPDATE, Kind.RST_STREAM}
-)
+# Frames that an endpoint must not send while it has no request. Others belong to the last exchange,
+# are keep-alives, or mean nothing to us (RFC 9113 5.5).
+_OF_RESPONSES: Final = frozenset({Kind.DATA, Kind.HEADERS, Kind.CONTINUATION, Kind.PUSH_PROMISE})
 _RESTING_FRAMES: Final = 32
 
 # DATA frames with less data than a frame header (nginx: frames that are nine tenths overhead).
@@ -102,7 +100,7 @@ class FramePolicy:
 
     def admit_resting(self, kind: int, now: float) -> None:
         """Count a frame of an endpoint whose connection is idle in its pool."""
-        if kind not in _RESTING:
+        if kind in _OF_RESPONSES:
             raise FrameError(
                 "a response without a request", reason="bad_frame", code=_PROTOCOL_ERROR
             )

@@ -56,6 +56,8 @@ _WHOLE: Final = {
 _WHO: Final = {
     "client_closed": "C",
     "upstream_closed": "S",
+    "upstream_goaway": "S",
+    "upstream_refused": "S",
     "upstream_reset": "S",
     "upstream_timeout": "S",
     "bad_response": "S",

@@ -1,31 +1,39 @@
 """One request on its way to an endpoint: choose, connect, send, and try the next when that is safe.
 
-A request of which no endpoint has seen a byte may always be tried again. One that was sent may be,
-if its method is idempotent (RFC 9110 9.2.2), its body is still at hand and no byte of a response
-has come. A budget keeps retries a small share of all requests: a failing upstream must not be hit
-harder for failing.
+A request that no endpoint has processed may always be tried again while its body is still at hand:
+not a byte of it went out, or the endpoint has said so (RFC 9113 8.7). One that was sent may be, if
+its method is idempotent (RFC 9110 9.2.2) and no byte of a response has come. A budget keeps retries
+a small share of all requests: a failing upstream must not be hit harder for failing.
+
+A kept connection that ends before its next response is no failure of the endpoint, which may end an
+idle connection at any time (RFC 9112 9.5): the request goes to a fresh connection, once, and
+neither the budget nor the endpoint's health is charged for that.
 """
 
 from __future__ import annotations
 
-from typing import Final, Protocol, cast
+from typing import Final, cast
 from urllib.parse import quote
 
 from meshlib.balancing.health import Observation
 from meshlib.decision import Forward
-from meshlib.http1 import BodyKind
 from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.upstream.connection import EndpointConnection, Failure
-from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
+from meshlib_adapters.proxy.response_receiver import ResponseReceiver
+from meshlib_adapters.upstream.connection import (
+    IDEMPOTENT,
+    UNPROCESSED,
+    EndpointConnection,
+    Failure,
+)
+from meshlib_adapters.upstream.messages import ForwardRequest
 from meshlib_adapters.upstream.pool import ConnectAttempt, EndpointPool
 from meshlib_adapters.upstream.queue import RequestQueue
 from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.upstream.state import MAX_RETRIES, UpstreamState
 
-__all__ = ["ResponseReceiver", "UpstreamRequest", "default_host"]
+__all__ = ["UpstreamRequest", "default_host"]
 
-_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _STATUS: Final = {Failure.TIMED_OUT: 504}
 
 
@@ -34,46 +42,6 @@ def default_host(upstream: Upstream) -> bytes:
     key = upstream.key
     port = "" if key.port is None else f":{key.port}"
     return f"{quote(key.service, safe=':')}{port}".encode()
-
-
-class ResponseReceiver(Protocol):
-    """The part that wants the response. Most calls come straight from the connection: see
-    `upstream.connection.Requester` for their order and arguments.
-    """
-
-    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
-        """The client's address, and the one that it connected to."""
-
-    def on_connected(self, seconds: float) -> None:
-        """A connection was made for this request, in so many seconds."""
-
-    def on_interim(self, response: ForwardResponse) -> None:
-        """A 1xx response."""
-
-    def on_response(
-        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
-    ) -> None:
-        """The final response begins."""
-
-    def on_data(self, pieces: list[bytes], done: bool) -> None:
-        """More of its body."""
-
-    def on_upgrade(self, response: ForwardResponse, data: bytes) -> None:
-        """The connection is a tunnel now."""
-
-    def on_tunnel_data(self, data: bytes) -> None:
-        """Bytes out of the tunnel."""
-
-    def on_tunnel_eof(self) -> None:
-        """The end of those bytes."""
-
-    def on_upstream_paused(self, paused: bool) -> None:
-        """Wait with the request's body, or go on."""
-
-    def on_no_response(self, status: int, reason: str, message: str) -> None:
-        """No (further) response will come: send a local one with `status`, or cut the one begun.
-        `reason` is a token for logs, `message` is for people.
-        """
 
 
 class UpstreamRequest:
@@ -87,6 +55,7 @@ class UpstreamRequest:
     __slots__ = (
         "_announced",
         "_done",
+        "_fresh",
         "_idempotent",
         "_paused",
         "_pending",
@@ -132,6 +101,8 @@ class UpstreamRequest:
         # Pools with connections that have announced our client.
         self._announced: set[EndpointPool] = set()
         self._idempotent = False
+        # A kept connection turned out to be closed: no other kept one is used for this request.
+        self._fresh = False
         # A whole request, and a small one: if the endpoint fails over it, the endpoint is to blame.
         self._small = True
         self._replay: bytes | None = None  # the body so far, while it may be sent again
@@ -158,7 +129,8 @@ class UpstreamRequest:
         if state is None or state.upstream is not upstream or state.closed:
             self.state = state = self._upstreams.state(upstream)
         message = self.message
-        self._idempotent = message.head.method in _IDEMPOTENT
+        self._idempotent = message.head.method in IDEMPOTENT
+        self._fresh = False
         self._done = done
         small = len(body) <= self._upstreams.settings.replay_size
         self._replay = body if small else None
@@ -312,28 +284,54 @@ class UpstreamRequest:
         """The connection ended before the response did."""
         connection, self.connection = self.connection, None
         pool, replay, state = self.pool, self._replay, self.state
-        repeatable = self._idempotent or (connection is not None and connection.unsent)
-        whole = self._done and not self.message.upgrade
-        if began or replay is None or not repeatable or not whole or pool is None or state is None:
-            self._end(failure, message, began=began)
+        kept = connection is not None and connection.uses > 1
+        stale = kept and not began and failure is not Failure.REFUSED
+        unprocessed = failure in UNPROCESSED or (connection is not None and connection.unsent)
+        repeatable = unprocessed or (self._idempotent and (stale or self._done))
+        if began or replay is None or not repeatable or pool is None or state is None:
+            self._end(failure, message, began=began, observed=stale)
             return
-        if connection is not None and connection.uses > 1:
-            pool.drop_idle()  # what killed one idle connection killed them all (a restart)
+        if stale:
+            following = self._reconnected(pool, state, failure)
         else:
-            if self._small:
-                pool.observe(Observation.BAD_RESPONSE)
-            self._tried.append(pool)
-        following = self._following()
-        # The budget is asked last: a retry that no endpoint can take costs nothing.
-        if following is None or not state.spend_retry():
+            following = self._another(pool, state, failure)
+        if following is None:
             self._end(failure, message, began=began, observed=True)
-        else:
-            self._ask(following, replay)
+            return
+        if not self._done:
+            self.on_upstream_paused(False)  # whoever asked for that is gone
+        self._ask(following, replay)
+
+    def _reconnected(
+        self, pool: EndpointPool, state: UpstreamState, failure: Failure
+    ) -> EndpointPool | None:
+        # Whom to ask when a kept connection was of no use: the same endpoint, if it is still there.
+        self._fresh = True
+        if failure is not Failure.GOING:
+            pool.drop_idle()  # what killed one idle connection killed them all (a restart)
+        following = pool if pool in state.ready and not pool.full else self._following()
+        if following is not None:
+            state.counters.retries += 1
+        return following
+
+    def _another(
+        self, pool: EndpointPool, state: UpstreamState, failure: Failure
+    ) -> EndpointPool | None:
+        # Whom to ask when an endpoint has failed, or did not take the request.
+        declined = failure in UNPROCESSED
+        if self._small and not declined:
+            pool.observe(Observation.BAD_RESPONSE)
+        self._tried.append(pool)
+        following = self._following()
+        if following is None and declined and self._tries_left and pool in state.ready:
+            following = None if pool.full else pool  # over another connection
+        # The budget is asked last: a retry that no endpoint can take costs nothing.
+        return following if following is not None and state.spend_retry() else None
 
     def _ask(self, pool: EndpointPool, body: bytes) -> None:
         self.pool = pool
         self.tries += 1
-        connection = pool.take(self)
+        connection = None if self._fresh else pool.take(self)
         if connection is None:
             self._pending = body
             self.connecting = pool.connect(self)
@@ -345,9 +343,14 @@ class UpstreamRequest:
         self.connection = connection
         connection.begin(self, self.message, body, done=self._done)
 
+    @property
+    def _tries_left(self) -> bool:
+        # A stale connection was no try at its endpoint.
+        return self.tries - self._fresh < self._upstreams.settings.max_tries
+
     def _following(self) -> EndpointPool | None:
         state = self.state
-        if state is None or self.tries >= self._upstreams.settings.max_tries:
+        if state is None or not self._tries_left:
             return None
         return state.following(self._tried)
 
@@ -363,7 +366,7 @@ class UpstreamRequest:
         # (its own limit, its own time-out), and its response was lost with the connection; a head
         # that is too large may repeat what the client has sent.
         pool = self.pool
-        if pool is None or failure is Failure.OVERSIZED:
+        if pool is None or failure is Failure.OVERSIZED or failure in UNPROCESSED:
             return
         if failure is Failure.TIMED_OUT:
             pool.observe(Observation.TIMED_OUT)

@@ -31,6 +31,8 @@ __all__ = ["TLSTransport"]
 # Bytes that TLS itself may send while the client takes nothing: 27 for each change of keys, and
 # nobody makes more than a few.
 _MAX_CONTROL: Final = 16 * 1024
+# Reads behind a failed write.
+_LAST_READS: Final = 8
 
 
 class _State(enum.Enum):
@@ -71,7 +73,7 @@ class TLSTransport(asyncio.Transport):
         super().__init__(
             {"socket": sock, "ssl_object": engine.session, "sslcontext": context, **names}
         )
-        self._output = SocketOutput(loop, sock, on_sent=self._on_sent, on_error=self._cut)
+        self._output = SocketOutput(loop, sock, on_sent=self._on_sent, on_error=self._on_send_error)
         self._handshake: Handshake | None = Handshake(self, loop, sock, engine, self._output)
         self._on_handshake = on_handshake
         self._on_end = on_end
@@ -318,6 +320,22 @@ class TLSTransport(asyncio.Transport):
     def _on_sent(self) -> None:
         if self._state is _State.CLOSING:
             self._close_notify()
+
+    def _on_send_error(self, error: OSError) -> None:
+        # A server may have said why it takes no more, and not wait until we have read it.
+        if not self._engine.is_client or self._state is not _State.OPEN or self._paused:
+            self._cut(error)
+            return
+        self._read_off()
+        self._output.close()  # nothing more is sent, and nobody told of it twice
+        self._loop.call_soon(self._read_last, error)
+
+    def _read_last(self, error: OSError) -> None:
+        self._turn.cancel()
+        for _ in range(_LAST_READS):
+            if self._state is _State.OPEN and not self._paused:
+                self._on_readable()
+        self._cut(error)
 
     def _close_notify(self) -> None:
         # "Want read" is the client's own close_notify, which we need not wait for.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from meshlib.http1 import BodyKind, KnownLines
 from meshlib.http2.sections import Pair
@@ -22,6 +22,8 @@ from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
 from meshlib_adapters.upstream.write_batch import WriteBatch
 
 __all__ = [
+    "IDEMPOTENT",
+    "UNPROCESSED",
     "ConnectionFactory",
     "ConnectionHome",
     "EndpointConnection",
@@ -42,6 +44,17 @@ class Failure(enum.Enum):
     # The response's head; a client may be the cause, because endpoints repeat what they were sent.
     OVERSIZED = "response_too_large"
     TIMED_OUT = "upstream_timeout"
+    # The endpoint has said that it did not process the request, because it ends the connection
+    # (GOAWAY), or for a reason of its own (REFUSED_STREAM).
+    GOING = "upstream_goaway"
+    REFUSED = "upstream_refused"
+
+
+# Failures after which any request may be sent again (RFC 9113 8.7).
+UNPROCESSED: Final = frozenset({Failure.GOING, Failure.REFUSED})
+
+# Methods of requests that may be sent twice (RFC 9110 9.2.2).
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
 
 class Requester(Protocol):

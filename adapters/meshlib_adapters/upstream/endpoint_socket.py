@@ -11,6 +11,7 @@ from typing import Final, cast
 
 from meshlib.errors import ProtocolError
 from meshlib.http2.sections import Pair
+from meshlib_adapters.sockets.peer_ends import arrived
 from meshlib_adapters.turns import BYTES, Turn
 from meshlib_adapters.upstream.connection import (
     ConnectionHome,
@@ -24,6 +25,10 @@ __all__ = ["PRESSURE", "TURN", "EndpointSocket"]
 # Why nothing is read from an endpoint; either is enough, and each ends by itself.
 PRESSURE: Final = 1  # the requester is slower
 TURN: Final = 2  # others are to be served first
+
+# Behind a failed write: a read as large as asyncio's, and how many of them.
+_READ: Final = 256 * 1024
+_LAST_READS: Final = 4
 
 _RESPONDED: Final = frozenset({Failure.BAD_RESPONSE, Failure.OVERSIZED})
 
@@ -116,6 +121,22 @@ class EndpointSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by whichever side."""
+        if exc is not None and self.requester is not None:
+            self._read_last()
+        self._lose(exc)
+
+    def _read_last(self) -> None:
+        # A write may have failed. What the endpoint said before that (that it refuses the rest of a
+        # body) has arrived, and only the loop reads it no more.
+        for _ in range(_LAST_READS):
+            data = arrived(self.transport, _READ)
+            if not data:
+                break
+            self.data_received(data)
+            if self.requester is None or self.paused:
+                break
+
+    def _lose(self, exc: Exception | None) -> None:
         self.closed = True
         self.home.forget(cast("EndpointConnection", self))
         self._turn.cancel()
@@ -170,4 +191,7 @@ class EndpointSocket(asyncio.Protocol):
         if not self.closed:
             self.closed = True
             self.home.forget(cast("EndpointConnection", self))
-            self.transport.abort()
+            self._end()
+
+    def _end(self) -> None:
+        self.transport.abort()

@@ -12,18 +12,21 @@ from meshlib.http1 import (
     HeadBuffer,
     announced_trailers,
     body_kind,
-    parse_response_head,
 )
 from meshlib.http2.sections import pairs_of
 from meshlib.need_data import NeedData
+from meshlib_adapters.sockets.closing import reset
+from meshlib_adapters.sockets.peer_ends import has_ended
 from meshlib_adapters.turns import BYTES, CHUNK, MESSAGE
-from meshlib_adapters.upstream.connection import ConnectionHome, Failure, Requester
+from meshlib_adapters.upstream.connection import IDEMPOTENT, ConnectionHome, Failure, Requester
 from meshlib_adapters.upstream.endpoint_socket import PRESSURE, TURN, EndpointSocket
 from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
+from meshlib_adapters.upstream.response_heads import response_of
 
 __all__ = ["HTTP1EndpointConnection"]
 
 _LENGTH: Final = BodyKind.LENGTH
+_STALE: Final = "the upstream has closed the connection before the request"
 
 
 class HTTP1EndpointConnection(EndpointSocket):
@@ -45,6 +48,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         "_left",
         "_method",
         "_request",
+        "_reset",
         "_reusable",
         "_unread",
     )
@@ -62,6 +66,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         self._unread = b""  # of a response, from `_at` on; it waits for the next turn
         self._at = 0
         self._eof = False  # the endpoint has ended behind what is in `_unread`
+        self._reset = False  # and that end is no good one
 
     def __repr__(self) -> str:
         if self.closed:
@@ -92,19 +97,27 @@ class HTTP1EndpointConnection(EndpointSocket):
             data += request.encoded(body, done=done)
         elif body:
             data += body
+        self._held = data
         if done:
-            self._held = data
             self.home.write_batch.add(self)
         else:
-            self.transport.write(data)
+            self.flush()
 
     def flush(self) -> None:
         """Send the request that `begin` was given."""
         data = self._held
-        if data:
-            self._held = b""
-            if not self.transport.is_closing():  # else `connection_lost` follows
-                self.transport.write(data)
+        if not data:
+            return
+        if (
+            self.uses > 1
+            and not (self._method in IDEMPOTENT and self._request_done)
+            and has_ended(self.transport)
+        ):  # behind the first byte it could not be sent again
+            self._fail(Failure.CLOSED, _STALE)
+            return
+        self._held = b""
+        if not self.transport.is_closing():  # else `connection_lost` follows
+            self.transport.write(data)
 
     @property
     def unsent(self) -> bool:
@@ -179,13 +192,21 @@ class HTTP1EndpointConnection(EndpointSocket):
             self._fail(Failure.CLOSED, message)
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, by whichever side."""
-        if self._eof and exc is None:  # `_go_on` comes to the end of what was read before
+    def _lose(self, exc: Exception | None) -> None:
+        # `_go_on` comes to the end of what was read before.
+        if self.requester is not None and (self._eof if exc is None else self._unread):
+            self._eof = True
+            self._reset = exc is not None
             self.closed = True
             self.home.forget(self)
         else:
-            super().connection_lost(exc)
+            super()._lose(exc)
+
+    def abandon(self) -> None:
+        """Close, and call the requester no more; the end of a tunnel must look cut."""
+        if self._reading_body and self._kind is BodyKind.TUNNEL:
+            reset(self.transport)
+        super().abandon()
 
     # Reading a response.
 
@@ -206,7 +227,10 @@ class HTTP1EndpointConnection(EndpointSocket):
                 self._receive_head(unread, at)
         if self._eof and not self._unread:
             self._eof = False
-            self.eof_received()
+            if self._reset:
+                self._fail(Failure.RESET, "the connection to the upstream was lost")
+            else:
+                self.eof_received()
         elif not self._turn.over:
             self._read_on(TURN)
 
@@ -223,7 +247,7 @@ class HTTP1EndpointConnection(EndpointSocket):
                     self._begun = True
                     return
                 self._begun = False
-                response = self._parse(raw)
+                response = response_of(self.home, raw)
                 if response.status >= 200:
                     self._begin_body(requester, response, data, at)
                     return
@@ -243,26 +267,6 @@ class HTTP1EndpointConnection(EndpointSocket):
             if not self._turn.spend(MESSAGE):
                 self._keep(data, at)
                 return
-
-    def _parse(self, raw: bytes) -> ForwardResponse:
-        home = self.home
-        last = home.last_head
-        if last is not None and last[0] == raw:
-            return last[1]
-        head = parse_response_head(
-            raw, max_fields=home.settings.field_count, known=home.known_lines
-        )
-        response = ForwardResponse.of_http1(head)
-        length = -1
-        if (
-            head.minor_version
-            and b"close" not in head.fields.connection
-            and body_kind(head, b"GET") is _LENGTH
-        ):
-            length = head.fields.content_length or -1
-        if home.remember_heads:
-            home.last_head = (raw, response, length)
-        return response
 
     def _switch(self, requester: Requester, response: ForwardResponse, rest: bytes) -> None:
         if not may_switch(self._request.upgrade, response.head.fields):

@@ -8,10 +8,10 @@ are the same, and a slow client holds up no stream but its own.
 
 from __future__ import annotations
 
-from collections import deque
 from time import monotonic
 from typing import Final
 
+from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
@@ -24,20 +24,16 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError as NotNow
 
-from meshlib.errors import ProtocolError, ResponseHeadError
-from meshlib.http1 import (
-    BodyKind,
-    ChunkedReader,
-    announced_trailers,
-    body_kind,
-    chunk_head,
-)
-from meshlib.http2.sections import pairs_of, response_head, trailer_pairs
+from meshlib.errors import FrameError, ProtocolError, ResponseHeadError
+from meshlib.http1 import BodyKind, ChunkedReader, announced_trailers, body_kind, chunk_head
+from meshlib.http2.sections import response_head, trailer_pairs
 from meshlib_adapters.config.http2 import HTTP2Settings
 from meshlib_adapters.framing.frames import ClientFrames, StreamFailed
 from meshlib_adapters.framing.intake import Intake
+from meshlib_adapters.framing.outgoing_body import OutgoingBody
 from meshlib_adapters.framing.policy import FramePolicy
-from meshlib_adapters.upstream.connection import ConnectionHome, Failure, Requester
+from meshlib_adapters.sockets.peer_ends import has_ended
+from meshlib_adapters.upstream.connection import IDEMPOTENT, ConnectionHome, Failure, Requester
 from meshlib_adapters.upstream.endpoint_socket import PRESSURE, TURN, EndpointSocket
 from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse, last_chunk
 
@@ -48,11 +44,10 @@ _FRAME: Final = 16 * 1024
 # frames demand frames of ours.
 _MAX_UNREAD: Final = 256 * 1024
 _UNREAD: Final = 4  # that, as a reason beside `PRESSURE` and `TURN`
-# Frames that follow from a request, and from a frame of its body: acknowledgements, windows, a PING
-# that measures.
+# Frames that follow from a request.
 _EARNED_BY_REQUEST: Final = 8
-_EARNED_BY_DATA: Final = 3
-_WORTH: Final = 512
+# Seconds that an endpoint has to take our last frames.
+_FAREWELL: Final = 1.0
 
 
 class HTTP2EndpointConnection(EndpointSocket):
@@ -61,21 +56,21 @@ class HTTP2EndpointConnection(EndpointSocket):
     __slots__ = (
         "_announced",
         "_blocked",
+        "_body",
+        "_code",
         "_early",
-        "_ended",
         "_frames",
         "_going",
         "_kind",
         "_left",
         "_limits",
-        "_out",
-        "_out_size",
         "_policy",
+        "_refused",
         "_request",
-        "_request_chunks",
         "_sending_paused",
         "_stream",
         "intake",
+        "unsent",
     )
 
     def __init__(self, home: ConnectionHome, limits: HTTP2Settings | None = None) -> None:
@@ -90,24 +85,18 @@ class HTTP2EndpointConnection(EndpointSocket):
         self._kind = BodyKind.NONE
         self._left = 0
         self._stream = 0
-        self._ended = False  # the end of the request is out
-        self._request_chunks: ChunkedReader | None = None
         self._announced: frozenset[bytes] = frozenset()  # trailers that the response announced
-        # Of the request's body: what the endpoint's windows were too small for.
-        self._out: deque[bytes] = deque()
-        self._out_size = 0
+        self._body = OutgoingBody()
         self._sending_paused = False  # the requester was told to wait, for either reason
         self._blocked = False  # the endpoint does not read
         self._going = False  # the endpoint takes no more requests here
+        self._code = ErrorCodes.CANCEL  # why a stream ends that is not over
+        self._refused = False  # GOAWAY is made, with the reason
+        self.unsent = False
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "idle" if self.requester is None else "in use"
         return f"<HTTP2EndpointConnection {self.home.endpoint.address} {state} uses={self.uses}>"
-
-    @property
-    def unsent(self) -> bool:
-        """Never True: a request goes out as it comes."""
-        return False
 
     def begin(
         self, requester: Requester, request: ForwardRequest, body: bytes, *, done: bool
@@ -119,30 +108,36 @@ class HTTP2EndpointConnection(EndpointSocket):
         self._request = request
         self._request_done = done
         self._interims = 0
-        self._out.clear()
-        self._out_size = 0
         self._sending_paused = False
+        self.unsent = True
+        repeatable = done and request.head.method in IDEMPOTENT
+        # Behind the first byte it could not be sent again.
+        if self.uses > 1 and not repeatable and has_ended(self.transport):
+            self._fail(Failure.CLOSED, "the upstream has closed the connection before the request")
+            return
         frames = self._frames
         if frames is None or self._policy is None:
             frames, self._policy = self._open()
             if self.closed:
                 return
+        if self._going:
+            self._fail(Failure.GOING, "the upstream takes no more requests on this connection")
+            return
         self._policy.earn(_EARNED_BY_REQUEST)
         self._policy.earn_rest()
+        ended = done and not body and not request.trailers
         fields = request.head.fields
-        self._request_chunks = (
-            ChunkedReader(announced=announced_trailers(fields))
-            if fields.chunked and not request.streamed
-            else None
-        )
+        chunked = fields.chunked and not request.streamed
+        reader = ChunkedReader(announced=announced_trailers(fields)) if chunked else None
+        self._body.begin(reader, ended=ended)
         try:
             self._stream = frames.get_next_available_stream_id()
-            self._ended = done and not body and not request.trailers
-            frames.send_request(self._stream, request.pairs(), ended=self._ended)
+            frames.send_request(self._stream, request.pairs(), ended=ended)
         except NotNow as error:
-            self._fail(Failure.BAD_RESPONSE, f"the endpoint takes no request: {error}")
+            self._fail(Failure.REFUSED, f"the endpoint takes no request: {error}")
             return
-        self._take_body(body)
+        self.unsent = False
+        self._body.take(body)
         self._flush()
 
     def _open(self) -> tuple[ClientFrames, FramePolicy]:
@@ -158,52 +153,16 @@ class HTTP2EndpointConnection(EndpointSocket):
         """More of the request's body, as `ForwardRequest` says."""
         self._request_done = done
         if not self.closed and self.requester is not None:
-            self._take_body(data)
+            self._body.take(data)
             self._flush()
 
-    def _take_body(self, data: bytes) -> None:
-        chunks = self._request_chunks
-        if not data:
-            return
-        for piece in [data] if chunks is None else chunks.receive_data(data):
-            self._out.append(piece)
-            self._out_size += len(piece)
-
-    def _fill(self, frames: ClientFrames) -> None:
-        # Frames of the request's body, as far as the endpoint's windows let them out.
-        out, stream = self._out, self._stream
-        chunks = self._request_chunks
-        trailers = self._request.trailers
-        if chunks is not None and chunks.done:
-            trailers = pairs_of(chunks.trailers)
-        while out:
-            room = min(
-                frames.local_flow_control_window(stream), frames.max_outbound_frame_size, _FRAME
-            )
-            if room <= 0:
-                return
-            piece = out.popleft()
-            if len(piece) > room:
-                out.appendleft(piece[room:])
-                piece = piece[:room]
-            self._out_size -= len(piece)
-            self._ended = self._request_done and not out and not trailers
-            frames.send_data(stream, piece, end_stream=self._ended)
-            if self._policy is not None and (len(piece) < room or room >= _WORTH):
-                self._policy.earn(_EARNED_BY_DATA)  # not for windows that are opened byte by byte
-        if self._request_done and not self._ended:
-            self._ended = True
-            if trailers:
-                frames.send_headers(stream, trailers, end_stream=True)
-            else:
-                frames.end_stream(stream)
-
     def _flush(self) -> None:
-        frames = self._frames
-        if frames is None or self.closed:
+        frames, policy = self._frames, self._policy
+        if frames is None or policy is None or self.closed or self.transport.is_closing():
             return
         if self.requester is not None and frames.is_open(self._stream):
-            self._fill(frames)
+            trailers, done = self._request.trailers, self._request_done
+            self._body.fill(frames, policy, self._stream, trailers, done=done)
         data = frames.data_to_send()
         if data:
             self._streamed = True
@@ -214,7 +173,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         # Bytes wait in the transport, or here for the endpoint's windows: the end of one does not
         # end the other.
         requester = self.requester
-        waiting = self._blocked or self._out_size > self.home.settings.buffer_size
+        waiting = self._blocked or self._body.size > self.home.settings.buffer_size
         if requester is not None and waiting is not self._sending_paused:
             self._sending_paused = waiting
             requester.on_upstream_paused(waiting)
@@ -248,6 +207,7 @@ class HTTP2EndpointConnection(EndpointSocket):
                 if not self.closed:
                     self._receive(frames, event)
         except ProtocolError as error:
+            self._refused = isinstance(error, FrameError)
             if intake.taken:
                 self._refuse(error)
             else:
@@ -298,6 +258,11 @@ class HTTP2EndpointConnection(EndpointSocket):
         requester = self.requester
         if isinstance(event, ConnectionTerminated):
             self._going = True
+            last = event.last_stream_id
+            if requester is not None and last is not None and self._stream > last:
+                self._fail(
+                    Failure.GOING, "the upstream has ended the connection before the request"
+                )
         elif requester is None or getattr(event, "stream_id", None) != self._stream:
             return
         elif isinstance(event, InformationalResponseReceived):
@@ -309,7 +274,7 @@ class HTTP2EndpointConnection(EndpointSocket):
                 requester.on_interim(response)
         elif isinstance(event, ResponseReceived):
             self._respond(requester, event)
-        elif isinstance(event, DataReceived):
+        elif isinstance(event, DataReceived) and self._reading_body:
             frames.acknowledge_received_data(event.flow_controlled_length or 0, self._stream)
             # Data without a body would be read by the client as its next response.
             if event.data and self._kind is not BodyKind.NONE:
@@ -328,7 +293,11 @@ class HTTP2EndpointConnection(EndpointSocket):
             else:
                 self._finish(self._encoded([], end=True), reusable=not self._going)
         elif isinstance(event, StreamReset):
-            self._fail(Failure.RESET, "the upstream has reset the stream")
+            refused = event.error_code == ErrorCodes.REFUSED_STREAM
+            failure = Failure.REFUSED if refused else Failure.RESET
+            self._fail(failure, "the upstream has reset the stream")
+        elif isinstance(event, DataReceived | StreamEnded):
+            self._fail(Failure.BAD_RESPONSE, "the upstream sent a body without a head")
         elif isinstance(event, StreamFailed):
             message = "the upstream has broken the rules of HTTP/2 on its stream"
             self._fail(Failure.BAD_RESPONSE, message)
@@ -392,3 +361,27 @@ class HTTP2EndpointConnection(EndpointSocket):
             self.home.release(self)
         else:
             self._drop()
+
+    def _read_last(self) -> None:
+        self._turn.cancel()
+        self._go_on()  # what was read before
+        super()._read_last()
+
+    def _fail(self, failure: Failure, message: str) -> None:
+        if failure is Failure.BAD_RESPONSE:
+            self._code = ErrorCodes.PROTOCOL_ERROR
+        super()._fail(failure, message)
+
+    def _end(self) -> None:
+        # With RST_STREAM and GOAWAY (RFC 9113 5.4.1, 6.8), if they need not wait for others.
+        frames, transport = self._frames, self.transport
+        if frames is None or transport.is_closing() or transport.get_write_buffer_size():
+            transport.abort()
+            return
+        if not self._refused:
+            frames.fail(self._stream, self._code, "")
+            frames.refuse(ErrorCodes.NO_ERROR)
+        transport.write(frames.data_to_send())
+        transport.close()
+        if transport.get_write_buffer_size():
+            self.home.loop.call_later(_FAREWELL, transport.abort)

@@ -302,6 +302,7 @@ def test_an_endpoint_that_does_not_read(start: StartSite, backend: Make) -> None
 
     def script(peer: Peer) -> None:
         peer.more()
+        peer.send(SettingsFrame(0).serialize())
         peer.sock.settimeout(0.5)
         ping = PingFrame(0, b"12345678").serialize() * 1000
         try:

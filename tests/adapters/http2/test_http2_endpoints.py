@@ -11,6 +11,7 @@ from hpack import Decoder, HeaderTuple, NeverIndexedHeaderTuple
 from hyperframe.frame import Frame, HeadersFrame
 
 from meshlib.http2.sections import PairSection
+from meshlib_adapters.framing import outgoing_body
 from meshlib_adapters.framing.frames import ClientFrames
 from meshlib_adapters.upstream import http2, messages
 from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
@@ -60,7 +61,7 @@ def no_http1(monkeypatch: pytest.MonkeyPatch) -> None:
         (messages, "last_chunk"),
         (messages, "pairs_of"),
         (http2, "last_chunk"),
-        (http2, "pairs_of"),
+        (outgoing_body, "pairs_of"),
         (http2, "chunk_head"),
         (http2, "ChunkedReader"),
     ):
