@@ -57,9 +57,9 @@ class _Swarm(FakeEngine):
         self.emit("service", "update", self._ids[number], name=f"s{number}")
         return self.addresses[number]
 
-    def begin(self, method: str, path: str) -> Fault | None:
+    def begin(self, method: str, path: str, query: str = "") -> Fault | None:
         """What a list is, as bytes that are ready."""
-        fault = super().begin(method, path)
+        fault = super().begin(method, path, query)
         if path == "/tasks":
             with self.lock:
                 return Fault(body=b"[" + b",".join(self._tasks) + b"]")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import copy
 import itertools
 import json
 import queue
 import threading
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +31,7 @@ class FakeEngine:
 
     `services`, `tasks`, `networks`, `nodes` and `containers` hold the engine's responses, and may
     be changed at any time (under `lock`); the methods keep them consistent and send the events a
-    real engine sends. `calls` counts calls by path.
+    real engine sends. `calls` counts calls by path, `queries` has the last thousand of each.
     """
 
     def __init__(self, path: str | Path, *, api_version: str = "1.45") -> None:
@@ -58,6 +60,7 @@ class FakeEngine:
         ]
         self.containers: list[dict[str, Any]] = []
         self.calls: dict[str, int] = {}
+        self.queries: dict[str, collections.deque[dict[str, str]]] = {}
         self.forbidden: list[str] = []
         self.deaf = False
         self._faults: dict[str, Fault] = {}
@@ -322,20 +325,33 @@ class FakeEngine:
         self.emit("container", "start", identity, name=name)
         return identity
 
+    def stop_container(self, name: str) -> None:
+        """End a container; it stays in the list of all."""
+        with self.lock:
+            found = self._container(name)
+            found.update(State="exited", Status="Exited (0) 1 second ago", Ports=[])
+            for network in found["NetworkSettings"]["Networks"].values():
+                network["IPAddress"] = ""
+        self.emit("container", "die", found["Id"], name=name)
+
     def remove_container(self, name: str) -> None:
         """End and remove a container."""
         with self.lock:
-            found = next(
-                container for container in self.containers if container["Names"] == [f"/{name}"]
-            )
+            found = self._container(name)
             self.containers.remove(found)
         self.emit("container", "die", found["Id"], name=name)
+        self.emit("container", "destroy", found["Id"], name=name)
+
+    def _container(self, name: str) -> dict[str, Any]:
+        return next(one for one in self.containers if one["Names"] == [f"/{name}"])
 
     # Queries from the connections
 
-    def begin(self, method: str, path: str) -> Fault | None:
+    def begin(self, method: str, path: str, query: str = "") -> Fault | None:
         """Count a call, and return its fault, if any."""
         with self.lock:
+            found = self.queries.setdefault(path, collections.deque(maxlen=1000))
+            found.append(dict(urllib.parse.parse_qsl(query)))
             self.calls[path] = self.calls.get(path, 0) + 1
             if method != "GET" or path not in _ALLOWED:
                 self.forbidden.append(f"{method} {path}")
@@ -346,13 +362,16 @@ class FakeEngine:
                     del self._faults[path]
             return fault
 
-    def response(self, path: str) -> object:
+    def response(self, path: str, query: str = "") -> object:
         """The response of a healthy engine."""
+        shown = self.containers
+        if "all=" not in query:
+            shown = [one for one in shown if one["State"] in ("running", "paused", "restarting")]
         with self.lock:
             responses: dict[str, object] = {
                 "/version": self.version,
                 "/info": {"Swarm": {"LocalNodeState": "active", "ControlAvailable": True}},
-                "/containers/json": self.containers, "/services": self.services,
+                "/containers/json": shown, "/services": self.services,
                 "/tasks": self.tasks, "/nodes": self.nodes, "/networks": self.networks,
                 "/_ping": "OK",
             }  # fmt: skip

@@ -22,7 +22,8 @@ __all__ = ["EngineServer", "Fault", "Script"]
 class Fault:
     """Fault in the responses of one path.
 
-    `status`: instead of 200, with `body` as its message. `body`: instead of the JSON. `cut`: only
+    `status`: instead of 200, with `body` as its message. `body`: instead of the JSON, or of the
+    whole stream of events. `cut`: only
     this many bytes are sent, then the connection is closed although more was announced. `delay`:
     seconds before the response. `hang`: no response until the fault is lifted. `trickle`: one byte
     per `delay`. `times`: number of calls (None: until lifted).
@@ -41,9 +42,9 @@ class Fault:
 class Script(Protocol):
     """Queries of the connections about each call."""
 
-    def begin(self, method: str, path: str) -> Fault | None: ...
+    def begin(self, method: str, path: str, query: str = "") -> Fault | None: ...
 
-    def response(self, path: str) -> object: ...
+    def response(self, path: str, query: str = "") -> object: ...
 
     def subscription(
         self,
@@ -81,18 +82,19 @@ class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        path = urllib.parse.urlsplit(self.path).path
+        target = urllib.parse.urlsplit(self.path)
+        path = target.path
         if path.startswith("/v1."):
             path = "/" + path.split("/", 2)[2]
-        fault = self.server.engine.begin(self.command, path)
+        fault = self.server.engine.begin(self.command, path, target.query)
         if fault is not None and fault.hang:
             fault.lifted.wait()
         if fault is not None and not fault.trickle:
             fault.lifted.wait(fault.delay)
-        if path == "/events" and (fault is None or fault.status == 200):
+        if path == "/events" and (fault is None or (fault.status == 200 and fault.body is None)):
             self._stream()
         else:
-            self._send(self.server.engine.response(path), fault or Fault())
+            self._send(self.server.engine.response(path, target.query), fault or Fault())
 
     do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_GET
 

@@ -104,16 +104,18 @@ class Engine:
 
     @contextlib.contextmanager
     def events(
-        self, filters: Mapping[str, list[str]], *, silence: float
+        self, filters: Mapping[str, list[str]], *, silence: float, since: int = 0
     ) -> Iterator[Iterator[dict[str, object]]]:
         """Subscribe to events: on entry the subscription is established, and every later event is
-        seen. Ends (`EngineError`) when the stream breaks or after `silence` seconds without data;
-        malformed events are left out.
+        seen; with `since`, in nanoseconds of the engine's clock, also those from then on that the
+        engine remembers. Ends (`EngineError`) when the stream breaks or after `silence` seconds
+        without data; malformed events are left out.
         """
+        params = {"filters": json.dumps(filters)}
+        if since:
+            params["since"] = f"{since // 10**9}.{since % 10**9:09}"
         with self._use(silence) as client:
-            response = self._ask(
-                client, "/events", {"filters": json.dumps(filters)}, (self._timeout, silence)
-            )
+            response = self._ask(client, "/events", params, (self._timeout, silence))
             with contextlib.closing(response):
                 self._check_status(response, "/events")
                 yield self._read_events(response)

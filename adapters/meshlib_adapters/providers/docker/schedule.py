@@ -21,7 +21,7 @@ class Timing:
     goes on after an event or a change, since what an event announces takes effect later. `tire`:
     while nothing changes for this long, following slows down. `timeout`: silence allowed within a
     response. `deadline`: limit for a whole poll. `silence`: time without an event after which to
-    subscribe anew.
+    subscribe anew, since a connection may be dead without a sign.
     """
 
     resync: float = 10.0
@@ -49,6 +49,10 @@ class Schedule:
     def event(self, now: float) -> None:
         """Note an event that may matter."""
         self._moved = now
+        self.check(now)
+
+    def check(self, now: float) -> None:
+        """Ask for one poll as soon as may be, without a sign that anything has happened."""
         self.due = min(self.due, max(now, self._ended + self._pause))
 
     def polled(self, started: float, now: float, *, changed: bool, settled: bool) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from meshlib_adapters.providers.docker.engine import Engine, EngineError
 
@@ -19,6 +19,7 @@ __all__ = ["EventStream", "run_blocking"]
 
 _T = TypeVar("_T")
 _KEPT = 256  # events; beyond that only the number of further ones matters
+_LATEST: Final = 2**63 - 1  # nanoseconds: the last time that an engine can write
 
 
 async def run_blocking(
@@ -63,7 +64,9 @@ class EventStream:
 
     `wake` is called in the event loop when the subscription is established, when events came, and
     when it ended; however fast they come, at most one such call is under way. `stands` and `ended`
-    hold the state, `reason` the cause of its end, `take()` returns the events.
+    hold the state, `began` (None: not yet) and `lifetime` are the time of its first and the length
+    of all its standing by `clock`, `reason` is the cause of its end, `take()` returns the events.
+    `since` as for `Engine.events`; afterwards it is where the next stream goes on.
     """
 
     def __init__(
@@ -73,14 +76,20 @@ class EventStream:
         *,
         silence: float,
         wake: Callable[[], None],
+        clock: Callable[[], float],
+        since: int = 0,
     ) -> None:
         self.stands = False
         self.ended = False
         self.reason = ""
+        self.began: float | None = None
+        self.lifetime = 0.0
+        self.since = since
         self._engine = engine
         self._filters = filters
         self._silence = silence
         self._wake = wake
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._events: list[dict[str, object]] = []
@@ -103,12 +112,16 @@ class EventStream:
 
     def _read(self) -> None:
         try:
-            with self._engine.events(self._filters, silence=self._silence) as events:
+            with self._engine.events(
+                self._filters, silence=self._silence, since=self.since
+            ) as events:
+                self.began = self._clock()
                 self.stands = True
                 self._notify()
                 for event in events:
                     if self._closed:
                         break
+                    self._note_time(event.get("timeNano"))
                     with self._lock:
                         if len(self._events) < _KEPT:
                             self._events.append(event)
@@ -118,9 +131,15 @@ class EventStream:
         except EngineError as error:
             self.reason = str(error)
         finally:
+            if self.began is not None:
+                self.lifetime = self._clock() - self.began
             self.stands = False
             self.ended = True
             self._notify()
+
+    def _note_time(self, nanoseconds: object) -> None:
+        if isinstance(nanoseconds, int) and self.since <= nanoseconds < _LATEST:
+            self.since = nanoseconds + 1
 
     def _notify(self) -> None:
         with self._lock:

@@ -3,7 +3,9 @@ wrong.
 
 The caller defines what a poll reads and what it means; this module decides when to poll, and what a
 failure leads to. Subscribing comes before polling, so that no change falls between. An event stream
-that ends, goes silent or is refused is treated alike: polls go on, and the watch subscribes again.
+that ends after it has stood for a while, or has been silent for long, is a quiet engine or a proxy
+with a time limit: it is renewed at once, from where it ended. One that is refused, or ends as soon
+as it stands, is a failure: polls go on, and the watch subscribes again after growing pauses.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ _SUBSCRIBE = (
     # seconds that a poll waits for the subscription before it; after that, a second poll follows
     1.0
 )
+# Seconds that a stream of events has stood for when its end is no failure. No engine is asked for
+# streams more often.
+_SOUND = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +165,11 @@ class _Subscription:
         self._clock = clock
         self._wake = asyncio.Event()
         self._backoff = Backoff(longest=MAX_PAUSE)
+        self._sound = min(_SOUND, timing.silence)
         self._stream: EventStream | None = None
         self._stood = False
+        self._since = 0
+        self._is_renewal = self._is_brief = False
         self._next_try = float("-inf")
 
     async def begin(self) -> None:
@@ -182,7 +190,7 @@ class _Subscription:
                 return
             if self._stream is None and now >= self._next_try:
                 self._open()
-            until = min(schedule.due, self._next_try) if self._stream is None else schedule.due
+            until = min(schedule.due, self._next_try if self._stream is None else self._sound_at)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(until - now, 0)):
                     await self._wake.wait()
@@ -201,7 +209,12 @@ class _Subscription:
             "event": sorted(frozenset[str]().union(*self._actions.values())),
         }
         self._stream = EventStream(
-            engine, filters, silence=self._timing.silence, wake=self._wake.set
+            engine,
+            filters,
+            silence=self._timing.silence,
+            wake=self._wake.set,
+            clock=self._clock,
+            since=self._since,
         )
 
     def _matters(self, event: Mapping[str, object]) -> bool:
@@ -219,6 +232,14 @@ class _Subscription:
         # the pause.
         return self._stream is not None and self._stream.stands and not self._stood
 
+    @property
+    def _sound_at(self) -> float:
+        """The time from which on a stream that stands now ends the trouble; inf when there is none
+        of the two.
+        """
+        began = self._stream.began if self._stream is not None else None
+        return began + self._sound if self.trouble and began is not None else float("inf")
+
     def _note(self, schedule: Schedule | None) -> None:
         stream = self._stream
         if stream is None:
@@ -227,17 +248,33 @@ class _Subscription:
         events, lost = stream.take()
         wanted = lost > 0 or any(self._matters(event) for event in events)
         if stream.stands and not self._stood:
-            self._stood = wanted = True
-            self.trouble = ""
-        if events:
-            self._backoff.reset()
-        if stream.ended:
-            # Twice in a row without an event between them is trouble; once is an engine that
-            # restarts, or a long silence.
-            if self._backoff.failures:
-                self.trouble = stream.reason
-            self._next_try = now + self._backoff.fail()
-            self.close()
+            self._stood = True
+            if not self._is_brief:
+                self.trouble = ""
+            if self._is_renewal and schedule is not None:
+                schedule.check(now)
+            else:
+                wanted = True
+        if self.trouble and self._sound_at <= now and not stream.ended:
+            self.trouble, self._is_brief = "", False
             wanted = True
+        if stream.ended:
+            wanted = self._end(stream, now) or wanted
         if wanted and schedule is not None:
             schedule.event(now)
+
+    def _end(self, stream: EventStream, now: float) -> bool:
+        """Note the end of a stream, and when to open the next; whether it is a failure."""
+        self._since = stream.since
+        self._is_renewal = stream.lifetime >= self._sound
+        self._is_brief = 0 < stream.lifetime < self._sound
+        self._next_try = now
+        if self._is_renewal:
+            self._backoff.reset()
+        else:
+            # Twice without a sound one between is trouble; once is an engine that restarts.
+            if self._backoff.failures:
+                self.trouble = stream.reason
+            self._next_try += self._backoff.fail()
+        self.close()
+        return not self._is_renewal

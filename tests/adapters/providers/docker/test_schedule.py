@@ -34,6 +34,15 @@ def test_after_an_event_or_a_change_it_lingers() -> None:
     assert schedule.due == pytest.approx(105.11)
 
 
+def test_a_check_is_one_poll_without_lingering() -> None:
+    schedule = Schedule(TIMING)
+    schedule.polled(99.99, 100, changed=False, settled=True)
+    schedule.check(105)
+    assert schedule.due == 105
+    schedule.polled(105, 105.01, changed=False, settled=True)
+    assert schedule.due == 115.01
+
+
 def test_events_do_not_come_closer_than_the_gap() -> None:
     schedule = Schedule(TIMING)
     schedule.polled(100, 100.001, changed=False, settled=True)

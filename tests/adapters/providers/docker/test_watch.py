@@ -152,6 +152,59 @@ def test_a_silent_stream_is_subscribed_to_again(fake: FakeEngine) -> None:
     _run(fake, Timing(resync=60, silence=0.2), scenario)
 
 
+def test_a_quiet_engine_is_no_trouble_and_loses_no_event(fake: FakeEngine) -> None:
+    async def scenario(following: Following) -> None:
+        await following.is_ok()
+        started, states = time.monotonic(), set()
+        while fake.count("/events") < 10:
+            states.add(following.watch.status.state)
+            assert time.monotonic() < started + 2, (fake.count("/events"), following.watch.status)
+            await asyncio.sleep(0.01)
+        polls = fake.count("/services")
+        fake.add_service("shop", {}, [])
+        changed = time.monotonic()
+        await following.sees("shop:1")
+        assert time.monotonic() < changed + 0.5
+        assert states == {"ok"}
+        # One for each new stream, and those of the beginning: no following where nothing happens.
+        assert polls <= 10 + 6
+
+    _run(fake, Timing(resync=60, silence=0.1, linger=0), scenario)
+
+
+def test_a_stream_is_renewed_from_where_it_ended(fake: FakeEngine) -> None:
+    async def scenario(following: Following) -> None:
+        await following.is_ok()
+        fake.emit_raw(
+            b'{"Type": "service", "Action": "update", "timeNano": 1488362400000000007}\n'
+            b'{"Type": "service", "Action": "update", "timeNano": "garbage"}\n'
+            b'{"Type": "service", "Action": "update", "timeNano": 99999999999999999999}\n'
+        )
+        await following.until(lambda: fake.count("/events") >= 3, "subscriptions")
+        assert [query.get("since") for query in fake.queries["/events"]][:3] == [
+            None,
+            "1488362400.000000008",
+            "1488362400.000000008",
+        ]
+
+    _run(fake, Timing(resync=60, silence=0.2), scenario)
+
+
+def test_a_stream_that_ends_at_once_is_trouble_until_one_stands(fake: FakeEngine) -> None:
+    async def scenario(following: Following) -> None:
+        fake.fault("/events", Fault(body=b""))
+        await following.is_degraded("no events", "stream of events ended")
+        ended = time.monotonic() + 0.6
+        while time.monotonic() < ended:
+            assert following.watch.status.state == "degraded"
+            await asyncio.sleep(0.01)
+        assert fake.count("/events") <= 4
+        fake.lift()
+        await following.is_ok()
+
+    _run(fake, QUICK, scenario)
+
+
 def test_what_happens_while_no_stream_stands_is_seen_when_it_does(fake: FakeEngine) -> None:
     async def scenario(following: Following) -> None:
         await following.is_ok()
