@@ -149,6 +149,7 @@ class Gateway:
         self._feed = Feed(
             self.mesh, self.providers, lambda name: self._keeper.snapshots.get(name), logger
         )
+        self.refused = self._feed.refused
         self._signal = 0
         self._over = anyio.Event()
         self._served = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from meshlib.mesh import Mesh
 from meshlib.model import (
@@ -55,4 +55,5 @@ class View:
         self.not_ready = ""
         self.certificates: CertificateEnds | None = None
         self.from_disk: Sequence[str] = ()
+        self.refused: Mapping[str, str] = {}
         self.started_at = time.monotonic()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -30,25 +30,26 @@ _TRIES: Final = 3
 # the log.
 _FREE_EVERY: Final = 60.0
 _STATUS_SWEEP: Final = 0.5
+_REFUSED: Final = "its snapshot cannot be served, and the previous one stays"
 
 
-async def offer(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
-    """Publish what a provider delivered, through `publish_apart`; return False when it cannot be
+async def offer(mesh: Mesh, name: str, snapshot: Snapshot) -> str:
+    """Publish what a provider delivered, through `publish_apart`; return "", or why it cannot be
     served.
 
-    Then the log has the reason, and the provider's previous snapshot stays: one wrong snapshot ends
-    neither its provider nor the others.
+    Then the log has the reason, too, and the provider's previous snapshot stays: one wrong snapshot
+    ends neither its provider nor the others.
     """
     try:
         await publish_apart(mesh, name, snapshot)
     except ConfigurationError as error:
         _log_refused(name, error)
-        return False
-    return True
+        return f"{_REFUSED}: {error}"
+    return ""
 
 
 def _log_refused(name: str, error: ConfigurationError) -> None:
-    _logger.error("%s: its snapshot cannot be served, and the previous one stays: %s", name, error)
+    _logger.error("%s: %s: %s", name, _REFUSED, error)
 
 
 async def publish_apart(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
@@ -109,6 +110,12 @@ class Feed:
         self._failed: set[str] = set()
         self._cut_off_since: dict[str, float] = {}
         self._arrived = anyio.Event()
+        self._refused: dict[str, str] = {}
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Providers whose newest snapshot cannot be served, each with the reason."""
+        return self._refused
 
     @property
     def from_disk(self) -> tuple[str, ...]:
@@ -210,8 +217,11 @@ class Feed:
 
     async def _publish_all(self, provider: Provider) -> None:
         async for snapshot in provider.snapshots():
-            if not await offer(self._mesh, provider.name, snapshot):
+            if reason := await offer(self._mesh, provider.name, snapshot):
+                self._refused[provider.name] = reason
                 continue
+            if self._refused.pop(provider.name, ""):
+                self._logger.info("%s: its newest snapshot is served again", provider.name)
             if provider.name in self._from_disk:
                 self._from_disk.discard(provider.name)
                 self._logger.info(

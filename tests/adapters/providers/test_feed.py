@@ -143,16 +143,16 @@ def test_what_cannot_be_served_is_logged_and_what_was_there_stands(
 ) -> None:
     mesh = Mesh(snapshot("a"))
 
-    async def story() -> list[bool]:
+    async def story() -> list[str]:
         return [await offer(mesh, "p", each) for each in (snapshot("b"), WRONG, snapshot("b"))]
 
-    assert asyncio.run(story()) == [True, False, True]
-    assert hosts(mesh) == ["a", "b"]
-    (line,) = caplog.messages
-    assert line == (
-        "p: its snapshot cannot be served, and the previous one stays: publish('p'): p/b: "
+    reason = (
+        "its snapshot cannot be served, and the previous one stays: publish('p'): p/b: "
         "http://B: the host 'B' is not in normal form (write \"b\")"
     )
+    assert asyncio.run(story()) == ["", reason, ""]
+    assert hosts(mesh) == ["a", "b"]
+    assert caplog.messages == [f"p: {reason}"]
 
 
 def test_a_provider_is_followed_beyond_a_snapshot_that_cannot_be_served(
@@ -189,21 +189,24 @@ def test_a_gateway_follows_a_provider_beyond_it_and_starts_without_what_it_kept(
             for each in self._delivered:
                 yield each
 
-    async def story(provider: Provider, seconds: float) -> list[str]:
+    async def story(provider: Provider, seconds: float, refused: list[str]) -> list[str]:
         mesh = Mesh(snapshot("a"))
         feed = Feed(mesh, [provider], lambda name: WRONG, logging.getLogger("test"))
         stop = anyio.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(feed.run)
             await feed.first_snapshots(seconds, stop)
+            await anyio.lowlevel.checkpoint()
             group.cancel_scope.cancel()
         assert feed.from_disk == ()
+        assert list(feed.refused) == refused
         return hosts(mesh)
 
-    assert asyncio.run(story(Provider(WRONG, snapshot("b")), 30)) == ["a", "b"]
+    assert asyncio.run(story(Provider(WRONG, snapshot("b")), 30, [])) == ["a", "b"]
     assert [line.partition(":")[0] for line in caplog.messages] == ["p"]
+    assert asyncio.run(story(Provider(snapshot("b"), WRONG), 30, ["p"])) == ["a", "b"]
     caplog.clear()
-    assert asyncio.run(story(Provider(), 0)) == ["a"]
+    assert asyncio.run(story(Provider(), 0, [])) == ["a"]
     refused, without = caplog.messages
     assert refused.startswith(
         "p: its snapshot cannot be served, and the previous one stays: publish('p'): "

@@ -26,7 +26,7 @@ from meshlib.authority import parse_authority
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib_adapters.observe.admin.explanation import explanation_data, parse_question
 from meshlib_adapters.observe.admin.pages import stream_json, stream_routes, table_lists
-from meshlib_adapters.observe.admin.view import GatewayView
+from meshlib_adapters.observe.admin.view import GatewayView, provider_status
 from meshlib_adapters.observe.build_info import COMPILED
 from meshlib_adapters.observe.metrics.exposition import CONTENT_TYPE
 
@@ -53,14 +53,13 @@ def status_data(view: GatewayView, now: float) -> dict[str, Any]:
         "providers": [
             {
                 "name": provider.name,
-                "state": provider.status.state,
-                "reason": provider.status.reason,
+                "state": status.state,
+                "reason": status.reason,
                 "from_disk": provider.name in view.from_disk,
-                "age": None
-                if provider.status.last_success is None
-                else round(now - provider.status.last_success, 3),
+                "age": None if status.last_success is None else round(now - status.last_success, 3),
             }
             for provider in view.providers
+            for status in (provider_status(view, provider),)
         ],
     }
 

@@ -17,7 +17,7 @@ import meshlib
 from meshlib.mesh import Mesh
 from meshlib.model import EndpointState, Scheme, Severity
 from meshlib_adapters.observe.admin.pages import table_lists
-from meshlib_adapters.observe.admin.view import GatewayView, WorkersView
+from meshlib_adapters.observe.admin.view import GatewayView, WorkersView, provider_status
 from meshlib_adapters.observe.metrics.catalogue import Family
 from meshlib_adapters.observe.metrics.exposition import render_text
 from meshlib_adapters.observe.metrics.totals import Series, Totals
@@ -114,7 +114,7 @@ class MetricsPage:
 
     def _own(self, facts: _TableFacts, now: float) -> dict[str, list[Series]]:
         view = self._view
-        providers = [(provider.name, provider.status) for provider in view.providers]
+        providers = [(one.name, provider_status(view, one)) for one in view.providers]
         own = {
             "build_info": [Series((meshlib.__version__, platform.python_version()), 1)],
             "ready": _single(int(not view.not_ready)),

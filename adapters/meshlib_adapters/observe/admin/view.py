@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from meshlib.mesh import Mesh
-from meshlib_adapters.providers.provider import Provider
+from meshlib_adapters.providers.provider import Provider, ProviderStatus
 
-__all__ = ["CertificateEnds", "GatewayView", "WorkersView"]
+__all__ = ["CertificateEnds", "GatewayView", "WorkersView", "provider_status"]
 
 
 class CertificateEnds(Protocol):
@@ -35,6 +35,8 @@ class GatewayView(Protocol):
     def certificates(self) -> CertificateEnds | None: ...
     @property
     def from_disk(self) -> Sequence[str]: ...
+    @property
+    def refused(self) -> Mapping[str, str]: ...
 
 
 class WorkersView(Protocol):
@@ -45,3 +47,14 @@ class WorkersView(Protocol):
     def states(self) -> Mapping[str, int]: ...
 
     def restarts(self) -> Mapping[str, int]: ...
+
+
+def provider_status(view: GatewayView, provider: Provider) -> ProviderStatus:
+    """The status of a provider, which is degraded when its newest snapshot cannot be served, too:
+    reading its source is not all of its purpose.
+    """
+    status, refused = provider.status, view.refused.get(provider.name, "")
+    if not refused:
+        return status
+    reason = "; ".join(filter(None, (refused, status.reason)))
+    return ProviderStatus("degraded", status.last_success, reason)

@@ -90,6 +90,13 @@ def test_status_tells_age_and_reason_of_each_provider() -> None:
     (provider,) = body(ask(view, "/-/status"))["providers"]
     assert (provider["state"], provider["reason"]) == ("degraded", "gone")
     assert provider["age"] >= 100
+    view.refused = {view.provider.name: "its snapshot cannot be served"}
+    (provider,) = body(ask(view, "/-/status"))["providers"]
+    reason = "its snapshot cannot be served; gone"
+    assert (provider["state"], provider["reason"]) == ("degraded", reason)
+    view.provider.status = ProviderStatus("ok", time.monotonic(), "")
+    (provider,) = body(ask(view, "/-/status"))["providers"]
+    assert (provider["state"], provider["reason"]) == ("degraded", reason.removesuffix("; gone"))
 
 
 def test_explain_tells_decisions_and_refuses_bad_questions() -> None:
