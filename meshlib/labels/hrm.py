@@ -17,6 +17,7 @@ from meshlib.labels import codes
 from meshlib.labels.actions import ServicePorts, choose_port, read_action, service_ports
 from meshlib.labels.diagnostics import Diagnostics, LabelDiagnostics, show
 from meshlib.labels.grammar import Pair, Part, split_elements, split_pair
+from meshlib.labels.interlock import unread_interlock
 from meshlib.labels.limits import MAX_VALUE, LabelLimits
 from meshlib.labels.matches import can_be_proposed, parse_external_route, written
 from meshlib.labels.options import KEYS, read_options
@@ -56,7 +57,8 @@ def parse_labels(
     ports: Sequence[PublishedPort] = (),
     limits: LabelLimits = _LIMITS,
 ) -> LabelResult:
-    """Read the routing labels among `labels`, in order of their keys; other labels are ignored.
+    """Read the routing labels among `labels`, in order of their keys; other labels are ignored,
+    except that a service with labels of Interlock alone is told so.
 
     `service` is the name for diagnostics, `ports` are the published ports of the service. No text
     makes it raise, and the order of the mapping does not matter. The cost is linear in the length
@@ -85,6 +87,9 @@ def parse_labels(
             elif room.for_route(route):
                 routes[place] = route
     _report_key_slips(labels, diagnostics, limits)
+    unread = unread_interlock(labels, service) if not own else None
+    if unread is not None:
+        diagnostics.keep(unread)
     kept = (
         *room.exceeded,
         *sorted(diagnostics.kept, key=lambda diagnostic: diagnostic.label),
