@@ -1,44 +1,67 @@
 """Resolver for plain containers. Pure and deterministic: the order of the records does not matter.
 
-Labels are the same as on services. Containers of one Compose service with equal labels serve
-together; every other container stands for itself.
+Labels are the same as on services. `groups` says which containers serve together, `departed` what
+becomes of the routes of those that do not run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from meshlib.bounds import bounded_name
 from meshlib.discovery.engine.addresses import is_refused
+from meshlib.discovery.engine.departed import (
+    Departed,
+    departed_after,
+    giving_way,
+    without_endpoints,
+)
+from meshlib.discovery.engine.groups import (
+    Group,
+    endpoint_state,
+    grouped,
+    is_at_rest,
+    is_one_off,
+    owner_of,
+    service_name,
+)
 from meshlib.discovery.engine.networks import (
     by_id,
     choose_network,
     malformed_contribution,
     name_records,
     network_names,
-    off_network,
     ordered,
     refused_address,
     with_malformed,
 )
 from meshlib.discovery.engine.options import ResolveOptions
-from meshlib.discovery.engine.own_networks import Surroundings, find_own_networks
+from meshlib.discovery.engine.own_networks import (
+    Presence,
+    Surroundings,
+    Whereabouts,
+    find_own_networks,
+)
 from meshlib.discovery.engine.records import (
     ContainerAddress,
     ContainerRecord,
     ContainerRecords,
     NetworkRecord,
 )
+from meshlib.discovery.engine.unreachable import (
+    host_address,
+    no_address,
+    off_network,
+    the_gateway_itself,
+)
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
 from meshlib.discovery.limits import ServiceQuota
 from meshlib.discovery.routes import build_routes
-from meshlib.labels.hrm import is_hrm_label
 from meshlib.labels.result import PublishedPort
 from meshlib.model import (
     Contribution,
     Endpoint,
-    EndpointState,
     Snapshot,
     Upstream,
 )
@@ -47,18 +70,33 @@ from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["ContainerResolver"]
 
-_PROJECT: Final = "com.docker.compose.project"
-_SERVICE: Final = "com.docker.compose.service"
-_ONE_OFF: Final = "com.docker.compose.oneoff"
-
-_Group = tuple[ContainerRecord, ...]
 _Locate = Callable[[ContainerAddress], NetworkRecord]
 
 
+class _Role(NamedTuple):
+    """`is_gateway`: the group is the gateway itself. `host` is an address of its host, for one that
+    has none of its own.
+    """
+
+    is_gateway: bool
+    host: str
+
+
+class _Placed(NamedTuple):
+    """Containers that run: endpoints, those with an address that is refused in its network, and
+    those on no network that the gateway reaches them by.
+    """
+
+    good: list[Endpoint]
+    refused: list[tuple[Endpoint, NetworkRecord]]
+    stranded: list[ContainerRecord]
+
+
 class _Known(NamedTuple):
-    group: _Group
+    group: Group
     attached: tuple[NetworkRecord, ...]
     reading: Reading
+    role: _Role
     contribution: Contribution
     names: tuple[NameRecord, ...]
 
@@ -74,19 +112,23 @@ class ContainerResolver:
         self._options = options or ResolveOptions()
         self._networks: dict[str, NetworkRecord] = {}
         self._known: dict[str, _Known] = {}
+        self._departed: Departed = {}
 
     def resolve(
         self,
         records: ContainerRecords,
         previous: Snapshot | None = None,
         surroundings: Surroundings | None = None,
+        now: float | None = None,
     ) -> Snapshot:
-        """As `SwarmResolver.resolve`."""
+        """As `SwarmResolver.resolve`. At `now`, in seconds of any clock, the routes of containers
+        that were removed a moment ago are still known (None: they are not).
+        """
         self._networks = networks = with_malformed(
             records.networks, records.malformed, self._networks
         )
         whereabouts = find_own_networks(
-            networks, _attachments(records, _locate_by(networks)), surroundings, self._options
+            networks, _presences(records, _locate_by(networks)), surroundings, self._options
         )
         networks = whereabouts.networks
         locate = _locate_by(networks)
@@ -95,18 +137,29 @@ class ContainerResolver:
         contributions = malformed_contribution(
             self._provider, records.malformed, whereabouts.diagnostics()
         )
-        groups = _groups(by_id(records.containers).values())
-        labelled = {key: _labelled(key, group) for key, group in groups.items()}
+        containers = by_id(records.containers)
+        groups = grouped(containers.values())
+        roles = _roles(groups, containers.values(), whereabouts)
+        labelled = {
+            key: _labelled(key, group, last_known.get(key)) for key, group in groups.items()
+        }
         readings = LabelReadings(
             labelled.values(),
             self._options.limits,
             {key: kept.reading for key, kept in last_known.items()},
         )
+        running: list[Contribution] = []
+        resting: list[Contribution] = []
         for key, group in groups.items():
             attached = _attached(group, locate)
             kept = last_known.get(key)
             reading = readings.read(labelled[key])
-            here = kept._replace(group=group, attached=attached, reading=reading) if kept else None
+            role = roles[key]
+            here = (
+                kept._replace(group=group, attached=attached, reading=reading, role=role)
+                if kept
+                else None
+            )
             if here is not None and here == kept:
                 contribution, names = here.contribution, here.names
             else:
@@ -115,12 +168,21 @@ class ContainerResolver:
                     if kept is not None
                     else before.get(bounded_name(f"{self._provider}/{key}"))
                 )
-                contribution, names = self._resolved(key, group, attached, locate, reading, last)
+                contribution, names = self._resolved(
+                    key, group, attached, locate, reading, role, last
+                )
+                if is_at_rest(group):
+                    contribution = without_endpoints(contribution)
                 if contribution == last:
                     contribution = last
-            known[key] = _Known(group, attached, reading, contribution, names)
-            contributions.append(contribution)
+            known[key] = _Known(group, attached, reading, role, contribution, names)
+            (resting if is_at_rest(group) else running).append(contribution)
         self.labels_read += readings.fresh
+        if now is not None:
+            last_contributions = {key: kept.contribution for key, kept in last_known.items()}
+            self._departed = departed_after(self._departed, last_contributions, known, now)
+            resting += (contribution for _, contribution in self._departed.values())
+        contributions += running + giving_way(resting, running)
         self._known = known
         return Snapshot.of(
             contributions, (name for key in sorted(known) for name in known[key].names)
@@ -129,32 +191,50 @@ class ContainerResolver:
     def _resolved(
         self,
         key: str,
-        group: _Group,
+        group: Group,
         attached: tuple[NetworkRecord, ...],
         locate: _Locate,
         reading: Reading,
+        role: _Role,
         last: Contribution | None,
     ) -> tuple[Contribution, tuple[NameRecord, ...]]:
         self.parsed += 1
         service, result = reading.labelled.service, reading.result
         quota = ServiceQuota(service, self._options.limits, reading.text)
         diagnostics = list(result.diagnostics)
-        network = choose_network(attached, self._options)
+        # The gateway is no target, whatever it is labelled with or publishes; the addresses of its
+        # other replicas lead back here, too.
+        network = None if role.is_gateway else choose_network(attached, self._options)
         forwarding = [route.label for route in result.routes if route.forwards] or sorted(
             result.failed
         )
         if forwarding and network is None:
-            diagnostics.append(off_network(service, min(forwarding), attached, self._options))
-        endpoints = _endpoints(group, network, locate)
+            label = min(forwarding)
+            if role.is_gateway:
+                diagnostics.append(the_gateway_itself(service, label))
+            elif group[0].network_mode:
+                diagnostics.append(no_address(service, label, group[0].network_mode, role.host))
+            else:
+                diagnostics.append(off_network(service, label, attached, self._options))
         published = self._published(group)
+        placed = _placed(group, network, locate, self._options)
         if forwarding or published:
             diagnostics += [
-                refused_address(service, e.host, f"container {e.id}", network)
-                for e in endpoints
-                if is_refused(e.host, network)
+                refused_address(service, e.host, f"container {e.id}", where)
+                for e, where in placed.refused
             ]
-        good = [endpoint for endpoint in endpoints if not is_refused(endpoint.host, network)]
-        upstream_for, networked = _upstreams(key, good, quota), network is not None
+        if forwarding:
+            diagnostics += [
+                off_network(
+                    service,
+                    min(forwarding),
+                    _attached((container,), locate),
+                    self._options,
+                    part=f"container {container.name}",
+                )
+                for container in placed.stranded
+            ]
+        upstream_for, networked = _upstreams(key, placed.good, quota), network is not None
         names = quota.names(_names(group, locate))
         contribution = Contribution(
             key=f"{self._provider}/{key}",
@@ -170,28 +250,32 @@ class ContainerResolver:
                 published=published,
             ),
             diagnostics=quota.diagnostics(diagnostics, result.unreported),
-            owner=_owner(group[0]),
+            owner=owner_of(group[0]),
             networks=network_names(attached),
         )
         return contribution, names
 
-    def _published(self, group: _Group) -> list[PublishedPort]:
-        if not self._options.published_ports or _is_one_off(group[0]):
+    def _published(self, group: Group) -> list[PublishedPort]:
+        if not self._options.published_ports or is_one_off(group[0]):
             return []
         return [
             port for container in group for port in container.ports if port.published is not None
         ]
 
 
-def _labelled(key: str, group: _Group) -> Labelled:
+def _labelled(key: str, group: Group, before: _Known | None) -> Labelled:
     first = group[0]
     # What an image exposes is in the list beside what is published; that one says more about what
     # is meant.
-    ports = tuple(port for port in first.ports if port.published is not None) or first.ports
-    labels = {} if _is_one_off(first) else first.labels
-    return Labelled(
-        key, min(container.created_at for container in group), _service_name(first), labels, ports
+    ports: Sequence[PublishedPort] = (
+        tuple(port for port in first.ports if port.published is not None) or first.ports
     )
+    labels = {} if is_one_off(first) else first.labels
+    created_at = min(container.created_at for container in group)
+    if is_at_rest(group):
+        # An engine does not tell its ports, and a label may leave its port to them.
+        created_at, ports = 0, ports or (before.reading.labelled.ports if before else ())
+    return Labelled(key, created_at, service_name(first), labels, tuple(ports))
 
 
 def _locate_by(networks: Mapping[str, NetworkRecord]) -> _Locate:
@@ -212,15 +296,39 @@ def _locate_by(networks: Mapping[str, NetworkRecord]) -> _Locate:
     return locate
 
 
-def _attachments(records: ContainerRecords, locate: _Locate) -> Iterator[tuple[str, str]]:
+def _presences(records: ContainerRecords, locate: _Locate) -> Iterator[Presence]:
     for container in records.containers:
+        belongs_to = _itself(container)
         # With the network of its host, or of another container, it is on none of its own.
-        yield from (
-            (container.id, locate(place).id) for place in container.addresses if place.address
+        yield Presence(container.id, "", "", belongs_to)
+        for place in container.addresses:
+            if place.address:
+                yield Presence(container.id, locate(place).id, place.address, belongs_to)
+
+
+def _itself(container: ContainerRecord) -> str:
+    return f"container {container.name}"
+
+
+def _roles(
+    groups: Mapping[str, Group], containers: Iterable[ContainerRecord], whereabouts: Whereabouts
+) -> dict[str, _Role]:
+    itself = {
+        (service_name(container), owner_of(container))
+        for container in containers
+        if _itself(container) in whereabouts.own
+    }
+    host = host_address(whereabouts.networks.values())
+    return {
+        key: _Role(
+            (service_name(group[0]), owner_of(group[0])) in itself,
+            host if group[0].network_mode else "",
         )
+        for key, group in groups.items()
+    }
 
 
-def _attached(group: _Group, locate: _Locate) -> tuple[NetworkRecord, ...]:
+def _attached(group: Group, locate: _Locate) -> tuple[NetworkRecord, ...]:
     places = [place for container in group for place in container.addresses]
     # A network without an address ("host", "none") is no way to a container that has one elsewhere.
     found = [locate(place) for place in [place for place in places if place.address] or places]
@@ -232,63 +340,28 @@ def _attached(group: _Group, locate: _Locate) -> tuple[NetworkRecord, ...]:
     )
 
 
-def _service_name(container: ContainerRecord) -> str:
-    project, service = container.labels.get(_PROJECT), container.labels.get(_SERVICE)
-    return bounded_name(f"{project}_{service}" if project and service else container.name)
-
-
-def _owner(container: ContainerRecord) -> str:
-    project = container.labels.get(_PROJECT)
-    return f"project {project}" if project else f"container {container.name}"
-
-
-def _is_one_off(container: ContainerRecord) -> bool:
-    # `docker compose run` gives a shell or a job all labels of its service, but nobody means
-    # requests to go there.
-    return container.labels.get(_ONE_OFF, "").lower() == "true"
-
-
-def _groups(containers: Iterable[ContainerRecord]) -> dict[str, _Group]:
-    found: dict[tuple[str, str, bool, tuple[tuple[str, str], ...]], list[ContainerRecord]] = {}
-    for container in sorted(containers, key=lambda c: (c.name, c.id)):
-        routing = tuple(sorted((k, v) for k, v in container.labels.items() if is_hrm_label(k)))
-        one_off = _is_one_off(container)
-        name = container.name if one_off else _service_name(container)
-        # By owner, too: "a_b_c" may be c of a_b, b_c of a, or a container's own name, and these are
-        # not one service.
-        found.setdefault((name, _owner(container), one_off, routing), []).append(container)
-    groups: dict[str, _Group] = {}
-    for (name, *_), group in sorted(found.items(), key=lambda item: item[0]):
-        # Containers of one Compose service whose labels differ (while it is being replaced) are
-        # kept apart by the name of the first.
-        key = name if name not in groups else f"{name}/{group[0].name}"
-        groups[key if key not in groups else f"{key}/{group[0].id}"] = tuple(group)
-    return groups
-
-
-def _state(container: ContainerRecord) -> EndpointState | None:
-    if container.state != "running":
-        return None  # paused, restarting, exited: nothing would respond
-    if container.health == "unhealthy":
-        return EndpointState.UNHEALTHY
-    return EndpointState.STARTING if container.health == "starting" else EndpointState.READY
-
-
-def _endpoints(group: _Group, network: NetworkRecord | None, locate: _Locate) -> list[Endpoint]:
-    found = []
-    for container in group:
-        state = _state(container)
-        address = next(
-            (
-                place.address
-                for place in container.addresses
-                if place.address and locate(place) == network
-            ),
-            None,
-        )
-        if state is not None and address is not None:
-            found.append(Endpoint(container.name, address, 1, state=state))
-    return found
+def _placed(
+    group: Group, network: NetworkRecord | None, locate: _Locate, options: ResolveOptions
+) -> _Placed:
+    placed = _Placed([], [], [])
+    for container in group if network is not None else ():
+        state = endpoint_state(container)
+        if state is None:
+            continue
+        found = [(locate(place), place.address) for place in container.addresses if place.address]
+        networks = [where for where, _ in found]
+        # Not each of a group has to be on the network of the others.
+        where = network if network in networks else choose_network(networks, options)
+        if where is None:
+            if found:
+                placed.stranded.append(container)
+            continue
+        endpoint = Endpoint(container.name, found[networks.index(where)][1], 1, state=state)
+        if is_refused(endpoint.host, where):
+            placed.refused.append((endpoint, where))
+        else:
+            placed.good.append(endpoint)
+    return placed
 
 
 def _upstreams(
@@ -308,7 +381,7 @@ def _upstreams(
     return upstream_for
 
 
-def _names(group: _Group, locate: _Locate) -> Iterator[NameRecord]:
+def _names(group: Group, locate: _Locate) -> Iterator[NameRecord]:
     found = {
         (place.network, name, place.address)
         for container in group

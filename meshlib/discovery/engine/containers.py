@@ -76,6 +76,7 @@ def _container(item: Mapping[str, object]) -> ContainerRecord | None:
     for name, value in sorted(mapping(settings.get("Networks"), "Networks").items()):
         addresses.append(_address(name, mapping(value, f"Networks.{name}"), own, identity))
     created = item.get("Created")
+    mode = string(mapping(item.get("HostConfig"), "HostConfig").get("NetworkMode"), "NetworkMode")
     return ContainerRecord(
         id=identity,
         name=own,
@@ -85,6 +86,7 @@ def _container(item: Mapping[str, object]) -> ContainerRecord | None:
         health="" if health == "none" else health,
         addresses=tuple(addresses),
         ports=ports(item.get("Ports"), "Ports", target="PrivatePort", published="PublicPort"),
+        network_mode=mode if mode in ("host", "none") or mode.startswith("container:") else "",
     )
 
 

@@ -1,5 +1,5 @@
-"""Networks and names, for both resolvers: the network to reach a service by, diagnostics about
-networks, records that could not be read.
+"""Networks and names, for both resolvers: the network to reach a service by, kinds of diagnostics
+about networks, records that could not be read.
 
 This module knows nothing of tasks and containers; `swarm_resolver` and `container_resolver` do.
 """
@@ -33,18 +33,19 @@ from meshlib.name_records import NameKind, NameRecord
 __all__ = [
     "ADDRESS_REFUSED",
     "CATALOGUE",
+    "GATEWAY_ITSELF",
     "LABELS_ON_CONTAINER",
     "MALFORMED",
     "MAX_MALFORMED",
-    "MAX_SHOWN",
+    "NO_ADDRESS",
     "OFF_GATEWAY",
     "OFF_NETWORK",
     "by_id",
     "choose_network",
+    "is_routed",
     "malformed_contribution",
     "name_records",
     "network_names",
-    "off_network",
     "ordered",
     "refused_address",
     "with_malformed",
@@ -77,6 +78,19 @@ OFF_GATEWAY = DiagnosticKind(
     Severity.ERROR,
     "the service is on no network that the gateway is on, too; only its redirects are served",
 )
+NO_ADDRESS = DiagnosticKind(
+    "NET007",
+    Severity.ERROR,
+    (
+        "the service uses the network of its host, of another container, or none, so it has no "
+        "address of its own; only its redirects are served"
+    ),
+)
+GATEWAY_ITSELF = DiagnosticKind(
+    "NET008",
+    Severity.WARNING,
+    "the service is the gateway itself, which is never a target; only its redirects are served",
+)
 CATALOGUE = (
     OFF_NETWORK,
     ADDRESS_REFUSED,
@@ -84,10 +98,9 @@ CATALOGUE = (
     MALFORMED,
     OFF_GATEWAY,
     GATEWAY_UNKNOWN,
+    NO_ADDRESS,
+    GATEWAY_ITSELF,
 )
-
-# Networks of the gateway that a message names.
-MAX_SHOWN = 5
 
 # An engine that writes one thing in a new way writes it so ten thousand times.
 MAX_MALFORMED = 20
@@ -103,7 +116,7 @@ def choose_network(
     candidates = [
         network
         for network in networks
-        if network.reachable is not False and _is_routed(network, options)
+        if network.reachable is not False and is_routed(network, options)
     ]
     # None is between: of a network that may or may not be ours, nobody has said that it is not.
     candidates.sort(key=lambda network: (not network.reachable, network.name, network.id))
@@ -115,7 +128,8 @@ def network_names(networks: Iterable[NetworkRecord]) -> tuple[str, ...]:
     return tuple(sorted({network.name for network in networks if not network.ingress}))
 
 
-def _is_routed(network: NetworkRecord, options: ResolveOptions) -> bool:
+def is_routed(network: NetworkRecord, options: ResolveOptions) -> bool:
+    """Whether services are routed by `network`, if the gateway is on it."""
     if network.ingress:
         return False
     return (
@@ -123,52 +137,6 @@ def _is_routed(network: NetworkRecord, options: ResolveOptions) -> bool:
         or options.network_label in network.labels
         or network.name in options.networks
     )
-
-
-def off_network(
-    service: str,
-    label: str,
-    attached: Iterable[NetworkRecord],
-    options: ResolveOptions,
-    *,
-    overlay: bool = False,
-) -> Diagnostic:
-    """The diagnostic for a labelled service that is on no network it may be routed by. `overlay`:
-    it needs a network of a Swarm.
-    """
-    attached = list(attached)
-    apart = [
-        network
-        for network in attached
-        if network.reachable is False and _is_routed(network, options)
-    ]
-    if apart:
-        return _off_gateway(service, label, apart)
-    names = sorted(network.name for network in attached if not network.ingress)
-    where = f"it is on {', '.join(names)}" if names else "it is on no network of its own"
-    if options.network_label:
-        message = f"not routed: on no network with the label {options.network_label} ({where})"
-        driver = "-d overlay " if overlay else ""
-        hint = (
-            f"attach it to such a network: docker network create {driver}--label "
-            f"{options.network_label}=true NAME"
-        )
-    else:
-        message, hint = f"not routed: {where}", "attach it to a network that the gateway is on, too"
-    return Diagnostic(OFF_NETWORK.code, OFF_NETWORK.severity, service, label, message, hint)
-
-
-def _off_gateway(service: str, label: str, apart: Sequence[NetworkRecord]) -> Diagnostic:
-    names = sorted(network.name for network in apart)
-    on = apart[0].gateway_on
-    shown = [*on[:MAX_SHOWN], f"{len(on) - MAX_SHOWN} more"] if len(on) > MAX_SHOWN else on
-    where = ", ".join(shown) or "no network of this engine"
-    message = f"not routed: it is on {', '.join(names)}, and the gateway is on {where}"
-    hint = (
-        f"attach the gateway to {names[0]}; if it reaches that network otherwise, "
-        "say so in discovery.gateway_networks"
-    )
-    return Diagnostic(OFF_GATEWAY.code, OFF_GATEWAY.severity, service, label, message, hint)
 
 
 def refused_address(

@@ -1,24 +1,25 @@
-"""Networks that the gateway itself is on, found in what an engine says and in what the gateway sees
-of itself.
+"""The gateway itself among what an engine lists: its container or service, which is never a target,
+and the networks that it is on.
 
 A service is only reached over a network that both are on. There are three sources: the operator;
 the engine, when one of its containers is the gateway's own; the gateway's interfaces, when the
-engine is on the same machine. Without any of them the networks are not known.
+engine is on the same machine. Without any of them the networks are not known, except that nobody is
+on an overlay network of a Swarm without an address in it.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.records import IPNetwork, NetworkRecord
 from meshlib.labels.diagnostics import DiagnosticKind
 from meshlib.model import Diagnostic, Severity
 
-__all__ = ["GATEWAY_UNKNOWN", "Surroundings", "Whereabouts", "find_own_networks"]
+__all__ = ["GATEWAY_UNKNOWN", "Presence", "Surroundings", "Whereabouts", "find_own_networks"]
 
 GATEWAY_UNKNOWN = DiagnosticKind(
     "NET006",
@@ -31,8 +32,18 @@ GATEWAY_UNKNOWN = DiagnosticKind(
 
 _SHORT_ID: Final = 12  # digits of a container's id that its host name has
 
-# Attachments of containers: a container's id, a network's id.
-Attachments = Iterable[tuple[str, str]]
+_Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+
+class Presence(NamedTuple):
+    """A container on a network: the ids of both, its address there, and to whom it belongs
+    ("service shop", "container db"). `network` and `address` are "" for one that has none.
+    """
+
+    container: str
+    network: str
+    address: str = ""
+    belongs_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +63,13 @@ class Surroundings:
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
     """Networks by id, each with what is known of the gateway on it; `unknown` is the reason when
-    nothing is known, else "".
+    nothing is known, else "". `own` are the containers and services that the gateway is, as
+    `Presence.belongs_to` has them.
     """
 
     networks: dict[str, NetworkRecord]
     unknown: str = ""
+    own: frozenset[str] = frozenset()
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """Diagnostics when the networks of the gateway are not known."""
@@ -69,17 +82,19 @@ class Whereabouts:
 
 def find_own_networks(
     networks: Mapping[str, NetworkRecord],
-    attachments: Attachments,
+    presences: Iterable[Presence],
     surroundings: Surroundings | None,
     options: ResolveOptions,
 ) -> Whereabouts:
-    """The `networks` with `reachable`, `gateway_on` and `taken` set. Without `surroundings`,
-    `options.reachable` is the only source.
+    """The `networks` with `reachable`, `gateway_on`, `gateway` and `taken` set, and the gateway
+    among the `presences`. Without `surroundings`, `options.reachable` is the only source.
     """
     interfaces = _interfaces(surroundings)
     taken = _taken(networks.values(), interfaces)
+    mine = _own(presences, surroundings, networks.values(), interfaces)
+    itself = frozenset(presence.belongs_to for presence in mine) - {""}
     own: frozenset[str] | None
-    certain, unknown = True, ""
+    certain, unknown, apart = True, "", frozenset[str]()
     if not options.check_networks:
         own = None
     elif options.reachable is not None:
@@ -91,41 +106,39 @@ def find_own_networks(
     elif surroundings is None:
         own = None
     else:
-        own = _of_container(surroundings.containers, attachments)
+        own = frozenset(presence.network for presence in mine) - {""}
         certain = bool(own)
         if surroundings.local and surroundings.interfaces is not None:
             own |= _of_interfaces(networks.values(), interfaces)
         elif not own:
             own, unknown = None, _reason(surroundings)
+            if surroundings.interfaces is not None:
+                apart = _overlays_apart(networks.values(), taken)
     names = tuple(
         sorted(
             network.name for network in networks.values() if own is not None and network.id in own
         )
     )
-    found = {
-        identity: _placed(network, own, certain, names, taken.get(identity, frozenset()))
-        for identity, network in networks.items()
-    }
-    return Whereabouts(found, unknown)
 
+    def placed(network: NetworkRecord) -> NetworkRecord:
+        reachable: bool | None = None
+        if own is not None and network.id in own:
+            reachable = True
+        elif network.id in apart or (
+            own is not None and (certain or network.subnets)
+        ):  # interfaces say nothing of a network whose subnets are not known
+            reachable = False
+        off = reachable is False
+        return replace(
+            network,
+            reachable=reachable,
+            gateway_on=names if off else (),
+            gateway=tuple(sorted(itself)) if off else (),
+            taken=taken.get(network.id, frozenset()),
+        )
 
-def _placed(
-    network: NetworkRecord,
-    own: frozenset[str] | None,
-    certain: bool,
-    names: tuple[str, ...],
-    taken: frozenset[str],
-) -> NetworkRecord:
-    reachable: bool | None = None
-    if own is not None and network.id in own:
-        reachable = True
-    elif own is not None and (
-        certain or network.subnets
-    ):  # interfaces say nothing of a network whose subnets are not known
-        reachable = False
-    return replace(
-        network, reachable=reachable, gateway_on=names if reachable is False else (), taken=taken
-    )
+    found = {identity: placed(network) for identity, network in networks.items()}
+    return Whereabouts(found, unknown, itself)
 
 
 def _reason(surroundings: Surroundings) -> str:
@@ -137,20 +150,57 @@ def _reason(surroundings: Surroundings) -> str:
     )
 
 
-def _of_container(containers: frozenset[str], attachments: Attachments) -> frozenset[str]:
-    if not containers:
-        return frozenset()
+def _own(
+    presences: Iterable[Presence],
+    surroundings: Surroundings | None,
+    networks: Iterable[NetworkRecord],
+    interfaces: Sequence[_Interface],
+) -> list[Presence]:
+    """The presences of the gateway's own container, by its id or by its addresses."""
+    if surroundings is None:
+        return []
+    ids = surroundings.containers
+    # The id of a container is not known to a Swarm while its task starts, but its address is. An
+    # engine on another machine may have the addresses of this one in a network of its own.
+    here: set[tuple[str, str]] = set()
+    if surroundings.local:
+        by_subnet: dict[IPNetwork, list[str]] = {}
+        for interface in interfaces:
+            by_subnet.setdefault(interface.network, []).append(str(interface.ip))
+        here = {
+            (network.id, address)
+            for network in networks
+            for subnet in network.subnets
+            for address in by_subnet.get(subnet, ())
+        }
+    if not ids and not here:
+        return []
+    by_id: list[Presence] = []
+    by_address: list[Presence] = []
+    for presence in presences:
+        container = presence.container
+        if container in ids or (len(container) > _SHORT_ID and container[:_SHORT_ID] in ids):
+            by_id.append(presence)
+        elif (presence.network, presence.address) in here:
+            by_address.append(presence)
+    if by_id:
+        by_address = [presence for presence in by_address if not presence.container]
+    return by_id + by_address
+
+
+def _overlays_apart(
+    networks: Iterable[NetworkRecord], taken: Mapping[str, frozenset[str]]
+) -> frozenset[str]:
+    # An overlay network is only in the network namespaces of containers on it: no route leads there
+    # from elsewhere, as one may lead to a bridge or to a network of machines.
     return frozenset(
-        network
-        for container, network in attachments
-        if container in containers
-        or (len(container) > _SHORT_ID and container[:_SHORT_ID] in containers)
+        network.id
+        for network in networks
+        if network.driver == "overlay" and network.subnets and not taken.get(network.id)
     )
 
 
-def _interfaces(
-    surroundings: Surroundings | None,
-) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
+def _interfaces(surroundings: Surroundings | None) -> list[_Interface]:
     if surroundings is None or surroundings.interfaces is None:
         return []
     return [ipaddress.ip_interface(text) for text in sorted(surroundings.interfaces)]
@@ -158,7 +208,7 @@ def _interfaces(
 
 def _of_interfaces(
     networks: Iterable[NetworkRecord],
-    interfaces: Iterable[ipaddress.IPv4Interface | ipaddress.IPv6Interface],
+    interfaces: Iterable[_Interface],
 ) -> frozenset[str]:
     here = {interface.network for interface in interfaces}
     return frozenset(network.id for network in networks if not here.isdisjoint(network.subnets))
@@ -166,7 +216,7 @@ def _of_interfaces(
 
 def _taken(
     networks: Iterable[NetworkRecord],
-    interfaces: Iterable[ipaddress.IPv4Interface | ipaddress.IPv6Interface],
+    interfaces: Iterable[_Interface],
 ) -> dict[str, frozenset[str]]:
     """By id of a network, those of `interfaces` that are inside it; all of them where its subnets
     are not known.

@@ -49,22 +49,25 @@ class Malformed:
 @dataclass(frozen=True, slots=True)
 class NetworkRecord:
     """A network. `ingress` is the one of Swarm itself, which carries published ports and never our
-    requests. `subnets` are its own (none: not known), `gateways` the addresses of its host or of
-    routers in it.
+    requests. `driver` is its kind ("bridge", "overlay", ...). `subnets` are its own (none: not
+    known), `gateways` the addresses of its host or of routers in it.
 
     `meshlib.discovery.engine.own_networks` sets the rest: `reachable` says whether the gateway is
     on this network (None: not known), `gateway_on` the names of the networks that it is on instead,
-    `taken` its own addresses here.
+    and `gateway` the containers and services that the gateway is; `taken` are its own addresses
+    here.
     """
 
     id: str
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     ingress: bool = False
+    driver: str = ""
     subnets: tuple[IPNetwork, ...] = ()
     gateways: frozenset[str] = frozenset()
     reachable: bool | None = None
     gateway_on: tuple[str, ...] = ()
+    gateway: tuple[str, ...] = ()
     taken: frozenset[str] = frozenset()
 
 
@@ -143,7 +146,8 @@ class ContainerAddress:
 @dataclass(frozen=True, slots=True)
 class ContainerRecord:
     """A container that does not belong to a Swarm. `health` is "", "starting", "healthy" or
-    "unhealthy".
+    "unhealthy". `network_mode` is "host", "none" or "container:ID" when it has no network of its
+    own.
     """
 
     id: str
@@ -154,6 +158,7 @@ class ContainerRecord:
     health: str = ""
     addresses: tuple[ContainerAddress, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
+    network_mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,7 @@ def parse_network(item: Mapping[str, object]) -> NetworkRecord:
         name=string(item.get("Name"), "Name", needed=True),
         labels=strings(item.get("Labels"), "Labels"),
         ingress=item.get("Ingress") is True,
+        driver=string(item.get("Driver"), "Driver"),
         subnets=tuple(sorted(subnets, key=lambda subnet: (subnet.version, subnet))),
         gateways=frozenset(gateways),
     )

@@ -7,25 +7,24 @@ from typing import Final, NamedTuple
 
 from meshlib.bounds import bounded_name
 from meshlib.discovery.engine.addresses import is_refused
+from meshlib.discovery.engine.misplaced_labels import labels_on_containers
 from meshlib.discovery.engine.networks import (
-    LABELS_ON_CONTAINER,
     by_id,
     choose_network,
     malformed_contribution,
     name_records,
     network_names,
-    off_network,
     ordered,
     refused_address,
     with_malformed,
 )
 from meshlib.discovery.engine.options import ResolveOptions
-from meshlib.discovery.engine.own_networks import Surroundings, find_own_networks
+from meshlib.discovery.engine.own_networks import Presence, Surroundings, find_own_networks
 from meshlib.discovery.engine.records import NetworkRecord, ServiceRecord, SwarmRecords, TaskRecord
+from meshlib.discovery.engine.unreachable import off_network, the_gateway_itself
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
 from meshlib.discovery.limits import ServiceQuota
 from meshlib.discovery.routes import build_routes
-from meshlib.labels.hrm import is_hrm_label
 from meshlib.labels.result import LabelResult
 from meshlib.model import (
     Contribution,
@@ -51,6 +50,7 @@ class _Known(NamedTuple):
     tasks: tuple[TaskRecord, ...]
     attached: tuple[NetworkRecord, ...]
     reading: Reading
+    is_gateway: bool
     contribution: Contribution
     names: tuple[NameRecord, ...]
 
@@ -93,7 +93,7 @@ class SwarmResolver:
         services = with_malformed(records.services, records.malformed, last_poll.services)
         networks = with_malformed(records.networks, records.malformed, last_poll.networks)
         whereabouts = find_own_networks(
-            networks, _attachments(records), surroundings, self._options
+            networks, _presences(services, records), surroundings, self._options
         )
         networks = whereabouts.networks
         # Of networks with one name, the name is that of the lowest id.
@@ -124,7 +124,12 @@ class SwarmResolver:
             own = tuple(tasks.get(service.id, ()))
             kept = last_poll.known.get(service.id)
             reading = readings.read(labelled[service.id])
-            here = kept._replace(tasks=own, attached=attached, reading=reading) if kept else None
+            is_gateway = _itself(service) in whereabouts.own
+            here = (
+                kept._replace(tasks=own, attached=attached, reading=reading, is_gateway=is_gateway)
+                if kept
+                else None
+            )
             if here is not None and here == kept and last_poll.services[service.id] == service:
                 contribution, names = here.contribution, here.names
             else:
@@ -133,10 +138,12 @@ class SwarmResolver:
                     if kept is not None
                     else before.get(bounded_name(f"{self._provider}/{service.id}"))
                 )
-                contribution, names = self._resolved(service, own, attached, reading, last)
+                contribution, names = self._resolved(
+                    service, own, attached, reading, last, is_gateway
+                )
                 if contribution == last:
                     contribution = last
-            known[service.id] = _Known(own, attached, reading, contribution, names)
+            known[service.id] = _Known(own, attached, reading, is_gateway, contribution, names)
             contributions.append(contribution)
         self.labels_read += readings.fresh
         self._last = _Poll(services, networks, known)
@@ -151,6 +158,7 @@ class SwarmResolver:
         attached: tuple[NetworkRecord, ...],
         reading: Reading,
         last: Contribution | None,
+        is_gateway: bool,
     ) -> tuple[Contribution, tuple[NameRecord, ...]]:
         self.parsed += 1
         result, quota = (
@@ -158,16 +166,19 @@ class SwarmResolver:
             ServiceQuota(service.name, self._options.limits, reading.text),
         )
         diagnostics = list(result.diagnostics)
-        diagnostics += _labels_on_container(service)
-        network = choose_network(attached, self._options)
+        diagnostics += labels_on_containers(service)
+        # The gateway is no target, whatever it is labelled with or publishes; the addresses of its
+        # other replicas lead back here, too.
+        network = None if is_gateway else choose_network(attached, self._options)
         published = service.ports if self._options.published_ports else ()
         wanted = bool(result.routes) or bool(result.failed) or bool(published)
         # To publish a port does not mean us: off our networks such a service is not a mistake.
         if network is None and _needs_network(result):
+            label = _first_label(result)
             diagnostics.append(
-                off_network(
-                    service.name, _first_label(result), attached, self._options, overlay=True
-                )
+                the_gateway_itself(service.name, label)
+                if is_gateway
+                else off_network(service.name, label, attached, self._options, overlay=True)
             )
         if wanted and network is not None:
             diagnostics += _refusals(service, tasks, network)
@@ -194,12 +205,18 @@ class SwarmResolver:
         return contribution, names
 
 
-def _attachments(records: SwarmRecords) -> Iterator[tuple[str, str]]:
+def _presences(services: dict[str, ServiceRecord], records: SwarmRecords) -> Iterator[Presence]:
     for task in records.tasks:
-        yield from (
-            (task.container_id, network) for network, _ in task.addresses if task.container_id
-        )
-    yield from records.attached
+        service = services.get(task.service_id)
+        belongs_to = _itself(service) if service is not None else ""
+        for network, address in task.addresses or (("", ""),):
+            yield Presence(task.container_id, network, address, belongs_to)
+    for container, network in records.attached:
+        yield Presence(container, network, "", f"container {container[:12]}")
+
+
+def _itself(service: ServiceRecord) -> str:
+    return f"service {service.name}"
 
 
 def _attached(
@@ -233,31 +250,6 @@ def _needs_network(result: LabelResult) -> bool:
 def _first_label(result: LabelResult) -> str:
     forwarding = [route.label for route in result.routes if route.forwards]
     return min(forwarding or result.failed)
-
-
-def _labels_on_container(service: ServiceRecord) -> list[Diagnostic]:
-    # Written under `labels:` of a stack file instead of `deploy: labels:`, they stay on the
-    # containers, where Swarm never looks.
-    keys = sorted(
-        key for key in service.container_labels if is_hrm_label(key) and key not in service.labels
-    )
-    return [
-        Diagnostic(
-            code=LABELS_ON_CONTAINER.code,
-            severity=LABELS_ON_CONTAINER.severity,
-            service=service.name,
-            label=key,
-            message=(
-                "this label is on the containers of the service and not on the service, "
-                "so it routes nothing"
-            ),
-            hint=(
-                "in a stack file write it under deploy: labels:, on the command line use --label "
-                "instead of --container-label"
-            ),
-        )
-        for key in keys
-    ]
 
 
 def _state(task: TaskRecord) -> EndpointState | None:

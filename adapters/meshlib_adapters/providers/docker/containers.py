@@ -71,9 +71,11 @@ class ContainerProvider(EngineWatch):
         )
 
     def _read(self, engine: Engine, last: Snapshot | None) -> Poll:
-        containers = engine.get_list("/containers/json")
+        # Those that are stopped, too: their routes have no endpoints, but are known.
+        containers = engine.get_list("/containers/json", {"all": "true"})
         networks = engine.get_list("/networks")
         records = parse_containers(containers, networks)
+        surroundings = self._surroundings(self._engine)
         return Poll(
-            self._resolver.resolve(records, last, self._surroundings(self._engine)), settled=True
+            self._resolver.resolve(records, last, surroundings, self._clock()), settled=True
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -165,13 +166,47 @@ def test_containers_are_two_calls_whatever_their_number(socket_path: Path) -> No
         await asyncio.sleep(0.3)
         fake.calls.clear()
         fake.remove_container("c7")
-        await _next(snapshots, lambda s: len(s.routes) == 49)
+        await _next(snapshots, lambda s: sum(_routes(s).values()) == 49)
         calls = dict(fake.calls)
         assert set(calls) <= {"/containers/json", "/networks"}
         assert max(calls.values()) <= 3
 
     with FakeEngine(socket_path) as fake:
         _run(ContainerProvider(fake.url, timing=TIMING), scenario)
+
+
+def test_the_routes_of_a_container_outlive_a_stop_and_a_short_absence(socket_path: Path) -> None:
+    passed = 0.0
+
+    async def scenario(snapshots: AsyncIterator[Snapshot]) -> None:
+        nonlocal passed
+        fake.add_network("front", driver="bridge")
+        shop = _label("shop.example.com"), {"front": "172.18.0.2"}
+        fake.add_container("shop", *shop)
+        fake.add_container("rest", {}, {"front": "172.18.0.3"})
+        here, away = ({"http://shop.example.com": count} for count in (1, 0))
+        await _next(snapshots, lambda s: _routes(s) == here)
+        fake.stop_container("shop")
+        await _next(snapshots, lambda s: _routes(s) == away)
+        passed += 3600
+        fake.remove_container("shop")
+        # The container of an engine's is gone, but not the route.
+        fake.remove_container("rest")
+        snapshot = await _next(snapshots, lambda s: len(s.contributions) == 1)
+        assert _routes(snapshot) == away
+        fake.add_container("shop", *shop)
+        await _next(snapshots, lambda s: _routes(s) == here)
+        fake.remove_container("shop")
+        await _next(snapshots, lambda s: _routes(s) == away)
+        passed += 31
+        fake.emit("container", "start")
+        await _next(snapshots, lambda s: not s.contributions)
+
+    with FakeEngine(socket_path) as fake:
+        provider = ContainerProvider(
+            fake.url, timing=TIMING, clock=lambda: time.monotonic() + passed
+        )
+        _run(provider, scenario)
 
 
 def test_where_the_gateway_is_counts_and_is_looked_at_again(socket_path: Path) -> None:

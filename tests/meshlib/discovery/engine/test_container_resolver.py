@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from meshlib.bounds import MAX_NAME
 from meshlib.discovery.engine.container_resolver import ContainerResolver
 from meshlib.discovery.engine.containers import parse_containers
-from meshlib.discovery.engine.networks import ADDRESS_REFUSED, MALFORMED, OFF_GATEWAY, OFF_NETWORK
+from meshlib.discovery.engine.networks import (
+    ADDRESS_REFUSED,
+    GATEWAY_ITSELF,
+    MALFORMED,
+    NO_ADDRESS,
+    OFF_GATEWAY,
+    OFF_NETWORK,
+)
 from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.own_networks import GATEWAY_UNKNOWN, Surroundings
 from meshlib.discovery.engine.records import (
@@ -535,9 +542,150 @@ def test_a_gateway_with_the_network_of_its_host_is_known_by_its_interfaces() -> 
     ["172.18.0.1", "172.18.0.0", "172.18.255.255", "172.19.0.5", "172.18.0.50", "64:ff9b::1"],
 )
 def test_addresses_that_no_container_can_have_are_refused(address: str) -> None:
-    here = Surroundings(interfaces=frozenset({"172.18.0.50/16"}), local=True)
+    here = Surroundings(frozenset({ME.id}), frozenset({"172.18.0.50/16"}), local=True)
     bad = replace(container(2), addresses=(ContainerAddress("n1", "front", address, ("c2",)),))
     snapshot = look(bad, surroundings=here)
     assert codes(snapshot) == [ADDRESS_REFUSED.code]
     assert endpoints(snapshot) == [[]]
     assert all(record.addresses == () for record in snapshot.names)
+
+
+def test_each_container_is_reached_by_a_network_that_it_is_on() -> None:
+    """One service, and containers on different networks: nobody is left out without a word."""
+    here = Surroundings(interfaces=frozenset({"172.18.0.50/16", "172.19.0.50/16"}), local=True)
+    elsewhere = NetworkRecord("n3", "elsewhere", {LABEL: ""}, subnets=(ip_network("10.9.0.0/16"),))
+    places = (
+        ("n1", "front", "172.18.0.2"),
+        ("n2", "back", "172.19.0.3"),
+        ("n3", "elsewhere", "10.9.0.4"),
+    )
+    records = [
+        replace(container(n, compose="web"), addresses=(ContainerAddress(*place),))
+        for n, place in enumerate(places, 2)
+    ]
+    snapshot = ContainerResolver().resolve(
+        ContainerRecords(tuple(records), (FRONT_HERE, BACK_HERE, elsewhere)), surroundings=here
+    )
+    assert endpoints(snapshot) == [
+        [("c2", "172.18.0.2:80", "ready"), ("c3", "172.19.0.3:80", "ready")]
+    ]
+    (said,) = snapshot.diagnostics
+    assert (said.code, said.message) == (
+        OFF_GATEWAY.code,
+        "container c4 gets no requests: it is on elsewhere, and the gateway is on back, front",
+    )
+
+
+# The gateway itself is no target.
+
+
+def gateway(number: int, labels: dict[str, str], *, compose: str = "gw") -> ContainerRecord:
+    return replace(
+        container(number, labels, compose=compose),
+        addresses=(ContainerAddress("n1", "front", f"172.18.0.{number}"),),
+        ports=(PublishedPort(8443, 8443),),
+    )
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [
+        Surroundings(frozenset({f"{8:064}"})),
+        Surroundings(interfaces=frozenset({"172.18.0.8/16"}), local=True),
+    ],
+)
+@pytest.mark.parametrize("labels", [{}, GOOD, BAD])
+def test_the_gateway_is_never_a_target_nor_are_its_other_replicas(
+    surroundings: Surroundings, labels: dict[str, str]
+) -> None:
+    on = ResolveOptions(published_ports=True)
+    mine = [gateway(number, labels) for number in (8, 9)]
+    # A replica with other labels, while the gateway is being replaced, is the gateway as well.
+    older = gateway(7, {**labels, LABEL: "external_route=http://old.example,internal_port=8443"})
+    shop = replace(container(3), ports=(PublishedPort(5432, 8443),))
+    snapshot = look(*mine, older, shop, surroundings=surroundings, options=on)
+    assert sorted((r.name, r.service) for r in snapshot.routes) == [
+        ("http://web.example.com", "c3"),
+        ("tcp://:8443", "c3"),
+    ]
+    told = [said.service for said in snapshot.diagnostics if said.code == GATEWAY_ITSELF.code]
+    assert told == ["demo_gw"] * (2 if labels else 1)
+    unaware = look(*mine, older, shop, surroundings=None, options=on)
+    assert len(unaware.routes) > 2
+
+
+def test_redirects_of_the_gateways_own_labels_are_served() -> None:
+    labels = {LABEL: "external_route=http://old.example,redirect=http://new.example"}
+    me = Surroundings(frozenset({f"{8:064}"}))
+    snapshot = look(gateway(8, labels), surroundings=me)
+    assert [route.name for route in snapshot.routes] == ["http://old.example"]
+    assert snapshot.diagnostics == ()
+
+
+# Containers without a network of their own.
+
+
+@pytest.mark.parametrize("mode", ["host", "none", "container:1234567890abcdef"])
+def test_a_container_without_an_address_of_its_own_is_told_what_to_write(mode: str) -> None:
+    bridge = replace(FRONT_HERE, driver="bridge")
+    one = replace(
+        container(1),
+        network_mode=mode,
+        addresses=(ContainerAddress("n0", mode, ""),) if mode in ("host", "none") else (),
+    )
+    here = Surroundings(interfaces=frozenset({"172.18.0.50/16"}), local=True)
+    snapshot = ContainerResolver().resolve(ContainerRecords((one,), (bridge,)), surroundings=here)
+    assert snapshot.routes == ()
+    (said,) = snapshot.diagnostics
+    assert said.code == NO_ADDRESS.code
+    assert ("172.18.0.1:PORT" in said.hint) is (mode == "host")
+
+
+# Containers that do not run.
+
+
+def stopped(record: ContainerRecord) -> ContainerRecord:
+    places = tuple(replace(place, address="") for place in record.addresses)
+    return replace(record, state="exited", addresses=places, ports=())
+
+
+def test_a_stopped_container_has_its_routes_and_no_endpoints() -> None:
+    resolver = ContainerResolver()
+    inferred = container(2, {LABEL: "external_route=http://port.example"})
+    both = (container(1), replace(inferred, ports=(PublishedPort(8080, 80),)))
+    before = resolver.resolve(ContainerRecords(both, NETWORKS))
+    wrong = stopped(container(3, BAD))
+    after = resolver.resolve(ContainerRecords((*map(stopped, both), wrong), NETWORKS))
+    assert [r.match for r in after.routes] == [r.match for r in before.routes]
+    assert [r.upstream and r.upstream.key for r in after.routes] == [
+        r.upstream and r.upstream.key for r in before.routes
+    ]
+    assert endpoints(after) == [[], []]
+    assert after.diagnostics == ()
+    assert {c.created_at for c in after.contributions} == {0}
+    assert resolver.resolve(ContainerRecords(both, NETWORKS)) == before
+
+
+def test_a_stopped_container_takes_nothing_from_one_that_runs() -> None:
+    older, newer = stopped(container(1)), container(2)
+    snapshot = resolve(older, newer)
+    assert [(r.name, r.service) for r in snapshot.routes] == [("http://web.example.com", "c2")]
+    table = RoutingTable.build(snapshot)
+    assert table.diagnostics == ()
+
+
+def test_a_removed_container_is_known_for_a_while() -> None:
+    resolver = ContainerResolver()
+
+    def look(now: float | None, *containers: ContainerRecord) -> list[list[tuple[str, str, str]]]:
+        return endpoints(resolver.resolve(ContainerRecords(containers, NETWORKS), now=now))
+
+    here = [[("c1", "172.18.0.1:80", "ready")]]
+    assert look(0.0, container(1)) == here
+    assert look(1.0) == [[]]
+    assert look(20.0) == [[]]
+    assert look(30.9, replace(container(2), name="c1")) == [[("c1", "172.18.0.2:80", "ready")]]
+    assert look(31.0) == [[]]
+    assert look(61.0) == []
+    assert look(62.0, container(1)) == here
+    assert look(None) == []

@@ -107,6 +107,22 @@ def test_an_address_of_a_container_is_ipv4_before_ipv6() -> None:
     assert all(place.names == (ID[:12], "shop") for place in found)
 
 
+@pytest.mark.parametrize(
+    ("mode", "read"),
+    [
+        ("host", "host"),
+        ("none", "none"),
+        (f"container:{ID}", f"container:{ID}"),
+        ("bridge", ""),
+        ("default", ""),
+        ("front", ""),
+    ],
+)
+def test_only_a_network_mode_without_an_address_matters(mode: str, read: str) -> None:
+    assert container(HostConfig={"NetworkMode": mode}).network_mode == read
+    assert container(HostConfig=None).network_mode == ""
+
+
 def test_tasks_of_a_swarm_are_left_out() -> None:
     assert (
         parse_containers(

@@ -18,14 +18,11 @@ from meshlib.discovery.engine.networks import (
     CATALOGUE,
     MALFORMED,
     MAX_MALFORMED,
-    OFF_GATEWAY,
-    OFF_NETWORK,
     by_id,
     choose_network,
     malformed_contribution,
     name_records,
     network_names,
-    off_network,
     ordered,
     refused_address,
     with_malformed,
@@ -76,57 +73,6 @@ def test_the_choice_of_a_network(
     for order in (networks, networks[::-1]):
         found = choose_network(order, options)
         assert (found.name if found else None) == chosen
-
-
-def test_off_network_names_where_it_is_and_the_cure() -> None:
-    said = off_network(
-        "shop",
-        LABEL,
-        [network("b", False), network("a", False), network("i", ingress=True)],
-        ResolveOptions(),
-    )
-    assert (said.code, said.severity, said.service, said.label) == (
-        OFF_NETWORK.code,
-        Severity.ERROR,
-        "shop",
-        LABEL,
-    )
-    assert said.message == f"not routed: on no network with the label {LABEL} (it is on a, b)"
-    assert (
-        said.hint == f"attach it to such a network: docker network create --label {LABEL}=true NAME"
-    )
-    swarm = off_network("shop", LABEL, [], ResolveOptions(), overlay=True)
-    assert "docker network create -d overlay --label" in swarm.hint
-    said = off_network("shop", LABEL, [], ResolveOptions(network_label=""))
-    assert said.message == "not routed: it is on no network of its own"
-    assert "docker network create" not in said.hint
-
-
-def test_off_the_gateways_networks_it_names_both_and_the_cure() -> None:
-    apart = [replace(network(name), reachable=False, gateway_on=("own", "two")) for name in "ba"]
-    others = [
-        network("c", False),
-        replace(network("i", ingress=True), reachable=False),
-        replace(network("d", False), reachable=False),
-    ]
-    said = off_network("shop", LABEL, [*apart, *others], ResolveOptions())
-    assert (said.code, said.severity, said.service, said.label) == (
-        OFF_GATEWAY.code,
-        Severity.ERROR,
-        "shop",
-        LABEL,
-    )
-    assert said.message == "not routed: it is on a, b, and the gateway is on own, two"
-    assert said.hint == (
-        "attach the gateway to a; if it reaches that network otherwise, "
-        "say so in discovery.gateway_networks"
-    )
-    nowhere = off_network("shop", LABEL, [replace(network("a"), reachable=False)], ResolveOptions())
-    assert nowhere.message.endswith("the gateway is on no network of this engine")
-    many = off_network(
-        "shop", LABEL, [replace(apart[0], gateway_on=tuple("abcdefgh"))], ResolveOptions()
-    )
-    assert many.message.endswith("the gateway is on a, b, c, d, e, 3 more")
 
 
 def test_what_is_said_of_a_refused_address() -> None:

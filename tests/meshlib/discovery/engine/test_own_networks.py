@@ -6,11 +6,17 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import replace
 
 import pytest
 
 from meshlib.discovery.engine.options import ResolveOptions
-from meshlib.discovery.engine.own_networks import GATEWAY_UNKNOWN, Surroundings, find_own_networks
+from meshlib.discovery.engine.own_networks import (
+    GATEWAY_UNKNOWN,
+    Presence,
+    Surroundings,
+    find_own_networks,
+)
 from meshlib.discovery.engine.records import NetworkRecord
 
 ME = "a" * 64
@@ -31,7 +37,12 @@ NETWORKS = {
         network("plain"),
     )
 }
-ATTACHED = [(ME, "id-front"), (OTHER, "id-back"), (OTHER, "id-front")]
+ATTACHED = [
+    Presence(ME, "id-front", "10.0.1.7", "service gw"),
+    Presence(OTHER, "id-back", "10.0.2.8", "container other"),
+    Presence(OTHER, "id-front", "10.0.1.8", "container other"),
+    Presence("", "", "", "service starting"),
+]
 KEYS = {True: "on", False: "off", None: "?"}
 
 
@@ -92,7 +103,61 @@ def test_networks_that_it_is_not_on_say_where_it_is() -> None:
         NETWORKS, ATTACHED, Surroundings(frozenset({OTHER})), ResolveOptions()
     ).networks
     assert found["id-six"].gateway_on == ("back", "front")
-    assert found["id-front"].gateway_on == ()
+    assert found["id-six"].gateway == ("container other",)
+    assert found["id-front"].gateway_on == found["id-front"].gateway == ()
+
+
+@pytest.mark.parametrize(
+    ("surroundings", "own"),
+    [
+        (None, []),
+        (Surroundings(), []),
+        (Surroundings(frozenset({ME[:12]})), ["service gw"]),
+        (Surroundings(frozenset({ME, OTHER})), ["container other", "service gw"]),
+        # By its address, where no id is known; the same address of another engine's is not its own,
+        # nor one of a network that only contains it.
+        (Surroundings(interfaces=frozenset({"10.0.1.7/24"}), local=True), ["service gw"]),
+        (Surroundings(interfaces=frozenset({"10.0.1.7/24"})), []),
+        # Where the id is known, no other container becomes the gateway by its address.
+        (
+            Surroundings(frozenset({OTHER}), frozenset({"10.0.1.7/24"}), local=True),
+            ["container other"],
+        ),
+        (Surroundings(interfaces=frozenset({"10.0.1.7/16"}), local=True), []),
+        (Surroundings(interfaces=frozenset({"10.0.1.1/24"}), local=True), []),
+    ],
+)
+@pytest.mark.parametrize("check", [True, False])
+def test_what_the_gateway_itself_is(
+    surroundings: Surroundings | None, own: list[str], check: bool
+) -> None:
+    options = ResolveOptions(check_networks=check)
+    found = find_own_networks(NETWORKS, ATTACHED, surroundings, options)
+    assert sorted(found.own) == own
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "found"),
+    [
+        (None, "? ?"),
+        (frozenset({"192.0.2.5/24"}), "off ?"),
+        (frozenset({"10.0.1.5/24"}), "? ?"),
+    ],
+)
+def test_without_an_address_in_an_overlay_network_nobody_is_on_it(
+    interfaces: frozenset[str] | None, found: str
+) -> None:
+    """Of an engine elsewhere, of which nothing is known: a bridge may be reached by a route, an
+    overlay network of a Swarm never.
+    """
+    networks = {
+        name: replace(network(name, "10.0.1.0/24"), driver=name) for name in ("overlay", "bridge")
+    }
+    whereabouts = find_own_networks(
+        networks, [], Surroundings(interfaces=interfaces), ResolveOptions()
+    )
+    assert " ".join(KEYS[one.reachable] for one in whereabouts.networks.values()) == found
+    assert [said.code for said in whereabouts.diagnostics()] == [GATEWAY_UNKNOWN.code]
 
 
 @pytest.mark.parametrize(

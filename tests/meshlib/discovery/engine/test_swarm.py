@@ -167,8 +167,8 @@ def test_a_task_that_has_nothing_yet_and_one_of_no_service() -> None:
 
 def test_a_network_is_read_in_the_forms_of_both_lists() -> None:
     assert parse_network(
-        {"Id": "n", "Name": "a", "Labels": None, "Ingress": True}
-    ) == NetworkRecord("n", "a", {}, ingress=True)
+        {"Id": "n", "Name": "a", "Labels": None, "Ingress": True, "Driver": "overlay"}
+    ) == NetworkRecord("n", "a", {}, ingress=True, driver="overlay")
     assert parse_network({"ID": "n", "Name": "a", "Labels": {"x": ""}}) == NetworkRecord(
         "n", "a", {"x": ""}
     )

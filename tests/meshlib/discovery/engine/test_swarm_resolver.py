@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from meshlib.discovery.engine.networks import (
     ADDRESS_REFUSED,
+    GATEWAY_ITSELF,
     LABELS_ON_CONTAINER,
     MALFORMED,
     OFF_GATEWAY,
@@ -648,8 +649,8 @@ def test_a_gateway_that_is_attached_later_routes_then_and_says_where_it_is_not_k
     ],
 )
 def test_addresses_that_no_task_can_have_are_refused(address: str) -> None:
-    here = Surroundings(interfaces=frozenset({"10.0.1.50/24"}), local=True)
-    bad = replace(task(1), addresses=(("n1", address),))
+    here = Surroundings(frozenset({ME}), frozenset({"10.0.1.50/24"}), local=True)
+    bad = replace(task(1), addresses=(("n1", address),), container_id="b" * 64)
     virtual = replace(both("one"), virtual_addresses=(VirtualAddress("n1", address),))
     snapshot = look(virtual, bad, task(2), surroundings=here)
     assert endpoints(snapshot) == [("shop.2", "10.0.1.12:80", "ready")]
@@ -659,3 +660,61 @@ def test_addresses_that_no_task_can_have_are_refused(address: str) -> None:
     assert address not in {found for record in snapshot.names for found in record.addresses}
     by_address = look(virtual, task(2), surroundings=here, options=ResolveOptions(use_vip=True))
     assert endpoints(by_address) == [("shop.2", "10.0.1.12:80", "ready")]
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [
+        Surroundings(frozenset({ME})),
+        # While its task starts, the Swarm does not know its container yet.
+        Surroundings(interfaces=frozenset({"10.0.1.11/24"}), local=True),
+    ],
+)
+@pytest.mark.parametrize("use_vip", [False, True])
+def test_the_gateway_is_never_a_target_nor_are_its_other_replicas(
+    surroundings: Surroundings, use_vip: bool
+) -> None:
+    """Of a service with two tasks that publishes a port, each would send the other what comes to
+    it, and the port would be taken from the service whose label asks for it.
+    """
+    options = ResolveOptions(published_ports=True, use_vip=use_vip)
+    port = PublishedPort(8443, 8443)
+    service = replace(
+        both("one", "two"), ports=(port,), virtual_addresses=(VirtualAddress("n1", "10.0.1.2"),)
+    )
+    shop = replace(
+        both("one"),
+        id="s2",
+        name="db",
+        created_at=9,
+        labels={LABEL: "external_route=tcp://:8443,internal_port=5432"},
+    )
+    mine = replace(task(1), container_id=ME if surroundings.containers else "", state="starting")
+    theirs = replace(task(3), service_id="s2")
+    records = SwarmRecords((service, shop), (mine, task(2), theirs), (ONE, TWO))
+    snapshot = SwarmResolver(options=options).resolve(records, surroundings=surroundings)
+    assert [(r.name, r.service) for r in snapshot.routes] == [("tcp://:8443", "db")]
+    assert [(said.code, said.service) for said in snapshot.diagnostics] == [
+        (GATEWAY_ITSELF.code, "shop")
+    ]
+    unaware = SwarmResolver(options=options).resolve(records, surroundings=None)
+    assert [r.service for r in unaware.routes] == ["shop", "shop", "db"]
+
+
+def test_the_cure_for_another_network_names_the_gateways_service() -> None:
+    services = (both("one"), replace(both("two"), id="gateway", name="gw_gateway", labels={}))
+    own = TaskRecord("mine", "gateway", 1, "", "running", "running", (("n2", "10.0.2.99"),), ME)
+    snapshot = SwarmResolver().resolve(
+        SwarmRecords(services, (task(1), own), (ONE, TWO)),
+        surroundings=Surroundings(frozenset({ME})),
+    )
+    (said,) = snapshot.diagnostics
+    assert said.code == OFF_GATEWAY.code
+    assert "docker service update --network-add one gw_gateway" in said.hint
+
+
+def test_a_gateway_beside_the_swarm_is_attached_as_a_container() -> None:
+    records = SwarmRecords((both("one"),), (task(1),), (ONE, TWO), attached=((ME, "n2"),))
+    snapshot = SwarmResolver().resolve(records, surroundings=Surroundings(frozenset({ME})))
+    (said,) = snapshot.diagnostics
+    assert "docker network connect one ffffffffffff" in said.hint
