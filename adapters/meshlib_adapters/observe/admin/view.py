@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from meshlib.mesh import Mesh
@@ -57,4 +58,4 @@ def provider_status(view: GatewayView, provider: Provider) -> ProviderStatus:
     if not refused:
         return status
     reason = "; ".join(filter(None, (refused, status.reason)))
-    return ProviderStatus("degraded", status.last_success, reason)
+    return replace(status, state="degraded", reason=reason)
