@@ -4,7 +4,7 @@ they are, where the gateway is, and the command or the lines that bring them tog
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -23,6 +23,7 @@ __all__ = ["MAX_SHOWN", "host_address", "no_address", "off_network", "the_gatewa
 
 # Networks of the gateway that a message names.
 MAX_SHOWN: Final = 5
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 
 
 def off_network(
@@ -132,13 +133,13 @@ def _off_gateway(
 
 def _attachment(network: NetworkRecord) -> str:
     """The way to attach the gateway to `network`."""
-    name = shlex.quote(network.name)
+    name = _word(network.name)
     kind, _, gateway = next(iter(network.gateway), "").partition(" ")
     if kind == "service":
-        command = f"docker service update --network-add {name} {shlex.quote(gateway)}"
+        command = f"docker service update --network-add {name} {_word(gateway)}"
         return f"attach the gateway ({command}; for good: under networks: in its stack file)"
     if kind == "container":
-        command = f"docker network connect {name} {shlex.quote(gateway)}"
+        command = f"docker network connect {name} {_word(gateway)}"
         return f"attach the gateway ({command}; for good: under networks: in its Compose file)"
     if network.driver == "overlay":
         return (
@@ -146,3 +147,8 @@ def _attachment(network: NetworkRecord) -> str:
             "an overlay network cannot be reached from elsewhere"
         )
     return f"attach the gateway to {network.name}"
+
+
+def _word(name: str) -> str:
+    # As one word of a shell, since the command is there to be copied.
+    return name if _PLAIN_WORD.fullmatch(name) else "'" + name.replace("'", "'\"'\"'") + "'"

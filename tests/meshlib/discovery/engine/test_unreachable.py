@@ -118,6 +118,8 @@ def test_a_name_cannot_put_a_command_of_its_own_into_the_cure() -> None:
     apart = replace(_APART, name="a; rm -rf /", gateway=("container $(reboot)",))
     hint = off_network("shop", LABEL, [apart], ResolveOptions()).hint
     assert "docker network connect 'a; rm -rf /' '$(reboot)'" in hint
+    quoted = off_network("shop", LABEL, [replace(apart, name="a'b")], ResolveOptions()).hint
+    assert """docker network connect 'a'"'"'b' """ in quoted
 
 
 def test_one_container_of_several_is_named() -> None:
