@@ -156,18 +156,19 @@ def test_a_quiet_engine_is_no_trouble_and_loses_no_event(fake: FakeEngine) -> No
     async def scenario(following: Following) -> None:
         await following.is_ok()
         started, states = time.monotonic(), set()
-        while fake.count("/events") < 10:
+        while fake.count("/events") < 5:
             states.add(following.watch.status.state)
-            assert time.monotonic() < started + 2, (fake.count("/events"), following.watch.status)
+            # With pauses that grow the fifth comes after 4.2 s.
+            assert time.monotonic() < started + 4, (fake.count("/events"), following.watch.status)
             await asyncio.sleep(0.01)
         polls = fake.count("/services")
         fake.add_service("shop", {}, [])
         changed = time.monotonic()
         await following.sees("shop:1")
-        assert time.monotonic() < changed + 0.5
+        assert time.monotonic() < changed + 2
         assert states == {"ok"}
         # One for each new stream, and those of the beginning: no following where nothing happens.
-        assert polls <= 10 + 6
+        assert polls <= 5 + 6
 
     _run(fake, Timing(resync=60, silence=0.1, linger=0), scenario)
 
