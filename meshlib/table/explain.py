@@ -224,6 +224,12 @@ def _explanation(
         notes = [*notes, f"refused with TLS alert {decision.alert} ({decision.reason})"]
     elif isinstance(decision, Refuse):
         notes = [*notes, f"nothing is accepted on the port ({decision.reason})"]
+    if route is not None and route.degraded:
+        notes = [
+            *notes,
+            f"{route.name} is kept as a label had it that is wrong now "
+            "(meshlib routes has the diagnostic)",
+        ]
     upstream = (
         decision.upstream
         if isinstance(decision, Forward | Passthrough | Carry)

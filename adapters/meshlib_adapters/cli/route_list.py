@@ -69,6 +69,13 @@ def render_routes(data: Mapping[str, Any]) -> RenderableType:
 
 
 def _goes_to(route: Mapping[str, Any]) -> Text:
+    result = _target(route)
+    if route["degraded"]:
+        result.append("\nlast good version: its label is wrong now", style="yellow")
+    return result
+
+
+def _target(route: Mapping[str, Any]) -> Text:
     if route["redirect"]:
         return _text(f"redirect to {route['redirect']}", "blue")
     result = Text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import anyio
@@ -72,14 +73,21 @@ async def first_snapshots(settings: Settings, *, wait: float = 10.0) -> Mesh:
     """
     mesh = settings.mesh(on_error=log_failure)
     directory = existing_directory(settings.state, os.environ)
+    kept: Mapping[str, Snapshot] = {}
     if directory is not None:
-        # Owners as the gateway on this machine has recorded them, where we may read that.
-        mesh.restore((await anyio.to_thread.run_sync(directory.peek)).tenures)
+        # Owners and last good routes as the gateway on this machine has recorded them, where we may
+        # read that.
+        state = await anyio.to_thread.run_sync(directory.peek)
+        mesh.restore(state.tenures)
+        kept = state.snapshots
     if not settings.discovery.gateway_networks:
         settings = replace(
             settings, discovery=replace(settings.discovery, gateway_networks=("any",))
         )
     for provider in build_providers(settings):
+        remember = getattr(provider, "remember", None)
+        if provider.name in kept and callable(remember):
+            remember(kept[provider.name])
         snapshot = await _first_snapshot(provider, wait)
         if snapshot is None:
             raise ConfigurationError(

@@ -81,9 +81,10 @@ def _takes_long(mesh: Mesh, name: str, snapshot: Snapshot) -> bool:
 class Feed:
     """Follows providers into a mesh: publishes their snapshots and logs their status.
 
-    `kept` returns a provider's snapshot from before the last stop, None for nothing; it is
-    published for a provider that is still silent when `first_snapshots` has waited long enough. Two
-    providers with one name are a `ConfigurationError`.
+    `kept` returns a provider's snapshot from before the last stop, None for nothing. A provider
+    that has a method `remember` gets it, for the last good routes of labels that are wrong now. It
+    is published for a provider that is still silent when `first_snapshots` has waited long enough.
+    Two providers with one name are a `ConfigurationError`.
     """
 
     def __init__(
@@ -216,6 +217,9 @@ class Feed:
             self._wake()
 
     async def _publish_all(self, provider: Provider) -> None:
+        kept, remember = self._kept(provider.name), getattr(provider, "remember", None)
+        if kept is not None and callable(remember):
+            remember(kept)
         async for snapshot in provider.snapshots():
             if reason := await offer(self._mesh, provider.name, snapshot):
                 self._refused[provider.name] = reason

@@ -66,6 +66,7 @@ class FileProvider:
         self._env_files = tuple(map(Path, env_files))
         self._limits = limits or DiscoveryLimits()
         self._look_now = anyio.Event()
+        self._remembered: Snapshot | None = None
 
     def __repr__(self) -> str:
         return f"<FileProvider {self.path} {self.status.state}>"
@@ -73,6 +74,12 @@ class FileProvider:
     def refresh(self) -> None:
         """Read the file again now, changed or not."""
         self._look_now.set()
+
+    def remember(self, snapshot: Snapshot) -> None:
+        """Begin with the snapshot of an earlier run: a label that is wrong in the first document
+        keeps the route it had there.
+        """
+        self._remembered = snapshot
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """Yield snapshots for ever; never raises for trouble with the file."""
@@ -86,7 +93,7 @@ class FileProvider:
                 self._load_if_changed, None if again else seen, last
             )
             if snapshot is not None and snapshot != last:
-                last = snapshot
+                last, self._remembered = snapshot, None
                 yield snapshot
             with anyio.move_on_after(self._poll):
                 await self._look_now.wait()
@@ -110,7 +117,7 @@ class FileProvider:
                 document,
                 provider=self.name,
                 variables=variables,
-                previous=last,
+                previous=last if last is not None else self._remembered,
                 limits=self._limits,
             )
         except OSError as error:

@@ -181,6 +181,7 @@ def test_routes_as_json_has_the_documented_shape(services: Path) -> None:
         "internal_port": 8080,
         "redirect": None,
         "sticky_cookie": "SESSION",
+        "degraded": False,
     }
     assert [(e["address"], e["state"]) for e in shop["endpoints"]] == [
         ("10.0.0.5:8080", "ready"),
@@ -238,6 +239,7 @@ def test_explain_tells_the_decision_and_its_status(
         "route",
         "service",
         "owner",
+        "degraded",
         "endpoints",
         "status",
         "location",

@@ -173,6 +173,26 @@ def test_an_unchanged_file_yields_nothing_and_counts_as_known(tmp_path: Path) ->
     tell(story, path)
 
 
+def test_a_label_that_is_wrong_at_the_start_keeps_the_route_of_an_earlier_run(
+    tmp_path: Path,
+) -> None:
+    async def first(text: str, remembered: Snapshot | None = None) -> Snapshot:
+        (tmp_path / "services.yml").write_text(text)
+        provider = FileProvider(tmp_path / "services.yml")
+        if remembered is not None:
+            provider.remember(remembered)
+        return await anext(provider.snapshots())
+
+    good = document("shop")
+    wrong = good.replace("external_route=http://", "external_route=gopher://")
+    assert good != wrong
+    before = anyio.run(first, good)
+    assert anyio.run(first, wrong).routes == ()
+    (kept,) = anyio.run(first, wrong, before).routes
+    assert (kept.host, kept.degraded) == (before.routes[0].host, True)
+    assert anyio.run(first, good, before) == before
+
+
 def test_refresh_does_not_wait_for_the_next_look(tmp_path: Path) -> None:
     path = tmp_path / "services.yml"
     in_place(path, document("one"))

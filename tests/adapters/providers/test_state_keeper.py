@@ -144,6 +144,36 @@ def test_an_engine_that_is_away_is_served_from_disk_until_it_is_back(
         stop(second)
 
 
+def test_the_last_good_route_of_a_wrong_label_outlives_a_restart_and_is_marked(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    run(engine, "shop")
+    with lab(tmp_path) as gateways:
+        first = serve(gateways, engine, "1")
+        assert (served(first), status_of(first)["snapshot"]["degraded_routes"]) == ("shop", 0)
+        engine.remove_container("shop")
+        wrong = {LABEL: f"external_route=http://{HOST},redirect=nowhere"}
+        engine.add_container("shop", wrong, {"front": "172.20.0.2"})
+        wait_for(lambda: status_of(first)["snapshot"]["degraded_routes"] == 1, first)
+        assert served(first) == "shop"
+        stop(first)
+
+        second = serve(gateways, engine, "1")
+        assert served(second) == "shop"
+        routes: list[dict[str, object]] = second.ask("/-/routes")[1]["routes"]  # type: ignore[assignment]
+        assert [route["degraded"] for route in routes] == [True]
+        explained = second.ask(f"/-/explain?url=http://{HOST}/")[1]
+        assert (explained["decision"], explained["degraded"]) == ("redirect", True)
+        assert any("is kept as a label had it that is wrong now" in r for r in explained["reasons"])  # type: ignore[attr-defined]
+        # A look at the labels from beside the gateway says the same.
+        state = {"MESHLIB_STATE": str(gateways.path / "state")}
+        shown = meshlib_command("routes", "--docker", engine.url, **state).stdout
+        assert "last good version: its label is wrong now" in shown
+        run(engine, "shop")
+        wait_for(lambda: status_of(second)["snapshot"]["degraded_routes"] == 0, second)
+        stop(second)
+
+
 def test_a_broken_state_is_kept_aside_and_said(tmp_path: Path, engine: FakeEngine) -> None:
     run(engine, "shop")
     (tmp_path / "state").mkdir()

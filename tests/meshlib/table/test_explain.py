@@ -155,6 +155,13 @@ def test_a_redirect_is_explained_with_its_location() -> None:
     assert found.reasons[0].text == "host a and path / are the most specific that match"
 
 
+def test_a_route_whose_label_is_wrong_now_is_called_so() -> None:
+    kept = "http://a is kept as a label had it that is wrong now (meshlib routes has the diagnostic)"
+    good = route("a")
+    assert kept not in explain(table_of(good), head("a")).notes
+    assert kept in explain(table_of(replace(good, degraded=True)), head("a")).notes
+
+
 def test_an_authority_that_is_none() -> None:
     found = explain(table_of(route("")), head("a\x1bb\xe9"))
     assert (found.kind, found.status, found.reasons) == ("respond", 400, ())

@@ -48,6 +48,7 @@ def status_data(view: GatewayView, now: float) -> dict[str, Any]:
         "snapshot": {
             "version": view.mesh.version,
             "routes": len(view.mesh.table.routes),
+            "degraded_routes": sum(route.degraded for route in view.mesh.table.routes),
             "diagnostics": len(view.mesh.table.diagnostics),
         },
         "providers": [

@@ -77,6 +77,7 @@ def explanation_data(
         "route": found.route.name if found.route else None,
         "service": found.route.service if found.route else None,
         "owner": owner_text(found.owner) if found.owner is not None else None,
+        "degraded": found.route is not None and found.route.degraded,
         "endpoints": endpoint_data(found.endpoints),
         "status": found.status,
         "location": found.location,

@@ -36,6 +36,7 @@ class _TableFacts:
     def __init__(self) -> None:
         self.version = -1
         self.routes: Counter[str] = Counter()
+        self.degraded = 0
         self.endpoints: Counter[str] = Counter()
         self.diagnostics: Counter[str] = Counter()
         self.names: dict[str, set[str]] = {"route": set(), "upstream": set(), "endpoint": set()}
@@ -48,6 +49,7 @@ class _TableFacts:
         routes, diagnostics = await table_lists(table)
         for route in routes:
             facts.routes[route.scheme] += 1
+            facts.degraded += route.degraded
             names["route"].add(route.name)
             seen = await _pause_after(seen + 1)
         for upstream in table.upstreams.values():
@@ -122,6 +124,7 @@ class MetricsPage:
             "snapshot_version": _single(view.mesh.version),
             "snapshot_age_seconds": _single(round(now - self._changed, 3)),
             "routes": _each(Scheme, facts.routes),
+            "routes_degraded": _single(facts.degraded),
             "upstreams": _single(len(facts.names["upstream"])),
             "endpoints": _each(EndpointState, facts.endpoints),
             "diagnostics": _each(Severity, facts.diagnostics),

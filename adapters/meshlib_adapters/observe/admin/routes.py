@@ -43,6 +43,7 @@ def route_data(route: Route, owner: str) -> dict[str, Any]:
         "internal_port": route.upstream.key.port if route.upstream else None,
         "redirect": route.redirect.target if route.redirect else None,
         "sticky_cookie": route.options.sticky_cookie,
+        "degraded": route.degraded,
     }
 
 

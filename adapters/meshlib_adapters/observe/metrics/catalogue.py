@@ -154,6 +154,7 @@ _ALL: Final = (
     _gauge("snapshot_version", "Grows with each change of the routes"),
     _gauge("snapshot_age_seconds", "Since the routes last changed"),
     _gauge("routes", "Routes in the table", "scheme"),
+    _gauge("routes_degraded", "Routes kept as a label had them that is wrong now"),
     _gauge("upstreams", "Upstreams in the table"),
     _gauge("endpoints", "Endpoints of upstreams in the table", "state"),
     _gauge("diagnostics", "Mistakes found in labels", "severity"),

@@ -76,9 +76,16 @@ class EngineWatch:
         self._timing = timing or Timing()
         self._clock = clock
         self._max_response = max_response
+        self._remembered: Snapshot | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.status.state}>"
+
+    def remember(self, snapshot: Snapshot) -> None:
+        """Begin with the snapshot of an earlier run: a label that is wrong in the first poll keeps
+        the route it had there.
+        """
+        self._remembered = snapshot
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """Yield snapshots as `Provider.snapshots` does."""
@@ -108,7 +115,7 @@ class EngineWatch:
                     schedule.polled(started, now, changed=changed, settled=result.settled)
                     self.status = self._status_after_success(now, subscription.trouble)
                     if changed:
-                        last = result.snapshot
+                        last, self._remembered = result.snapshot, None
                         yield last
                 await subscription.wait(schedule, failing=engine is None)
         finally:
@@ -117,7 +124,7 @@ class EngineWatch:
                 engine.abort()
 
     async def _run_poll(self, engine: Engine, last: Snapshot | None) -> Poll:
-        call = functools.partial(self._poll, engine, last)
+        call = functools.partial(self._poll, engine, last if last is not None else self._remembered)
         try:
             return await run_blocking(
                 call,

@@ -59,6 +59,7 @@ def test_routes_have_the_documented_shape() -> None:
         "internal_port": 80,
         "redirect": None,
         "sticky_cookie": None,
+        "degraded": False,
         "endpoints": [{"address": "10.0.0.5:80", "id": "shop.1", "state": "ready"}],
     }
     wrong = {
@@ -76,7 +77,12 @@ def test_status_tells_age_and_reason_of_each_provider() -> None:
     view = View()
     data = body(ask(view, "/-/status"))
     assert (data["version"], data["compiled"], data["ready"]) == (meshlib.__version__, False, True)
-    assert data["snapshot"] == {"version": view.mesh.version, "routes": 2, "diagnostics": 1}
+    assert data["snapshot"] == {
+        "version": view.mesh.version,
+        "routes": 2,
+        "degraded_routes": 0,
+        "diagnostics": 1,
+    }
     assert data["providers"] == [
         {
             "name": "static:services.yml",
