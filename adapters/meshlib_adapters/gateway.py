@@ -30,11 +30,16 @@ from meshlib_adapters.config.readers import Address
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import embedded_settings
 from meshlib_adapters.observe.admin.app import HEALTH, create_admin
+from meshlib_adapters.observe.admin.listening import Listening, listening, none_listening
 from meshlib_adapters.observe.admin.metrics_page import MetricsPage
 from meshlib_adapters.observe.admin.server import AdminServer
 from meshlib_adapters.observe.logs import SnapshotLog
 from meshlib_adapters.observe.metrics.totals import Totals
-from meshlib_adapters.providers.configured import build_providers, names_providers
+from meshlib_adapters.providers.configured import (
+    build_providers,
+    given_providers,
+    names_providers,
+)
 from meshlib_adapters.providers.feed import Feed, log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.providers.state_keeper import StateKeeper, find_directory
@@ -120,7 +125,7 @@ class Gateway:
         authorities = read_authorities(settings.upstream_ca)
         requests = replace(settings.requests, upstream_authorities=authorities)
         self.settings = settings = replace(settings, requests=requests)
-        self.providers = _checked(providers)
+        self.providers = given_providers(providers)
         if names_providers(settings) or (mesh is None and providers is None):
             self.providers += tuple(build_providers(settings))
         if (
@@ -291,16 +296,21 @@ class Gateway:
     def _admin(self, sockets: list[socket.socket]) -> list[tuple[AdminServer, list[socket.socket]]]:
         if not sockets:
             return []
-        terminates = self.certificates.covers if self.certificates is not None else None
         hosts = {*self.settings.admin_hosts, *(address.host for address in self.settings.admin)}
         app = create_admin(
             self,
             hosts=hosts,
             details=self._serving.details,
             metrics=self._page.render,
-            terminates=terminates,
+            listeners=self._listening,
         )
         return [(AdminServer(app, health=HEALTH), sockets)]
+
+    def _listening(self) -> Listening:
+        if self._stop.is_set() or not self.started.is_set():
+            return none_listening(self.not_ready, self.mesh.table.ports)
+        terminates = self.certificates.covers if self.certificates is not None else None
+        return listening(self.settings, self._serving.closed_ports(), terminates=terminates)
 
     async def _serve(self, bound: dict[str, list[socket.socket]], group: TaskGroup) -> None:
         await self._feed.first_snapshots(self.settings.first_snapshot, self._stop)
@@ -378,22 +388,3 @@ class Gateway:
 async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
-
-
-def _checked(providers: Iterable[Provider] | None) -> tuple[Provider, ...]:
-    if isinstance(providers, str) or not isinstance(providers, Iterable | None):
-        raise ConfigurationError(
-            f"a list of providers is wanted, not {providers!r}",
-            where="Gateway(providers=)",
-            hint="write providers=[SwarmProvider()]",
-        )
-    found = tuple(providers or ())
-    for number, provider in enumerate(found):
-        if not callable(getattr(provider, "snapshots", None)) or not isinstance(
-            getattr(provider, "name", None), str
-        ):
-            hint = "give instances, such as SwarmProvider()"
-            raise ConfigurationError(
-                f"{provider!r} is not a provider", where=f"providers[{number}]", hint=hint
-            )
-    return found

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from meshlib_adapters.observe.admin.explanation import SERVED
 from meshlib_adapters.observe.logs import escape_control
 
 __all__ = ["render_explanation"]
@@ -15,11 +16,7 @@ __all__ = ["render_explanation"]
 
 def render_explanation(data: Mapping[str, Any]) -> RenderableType:
     """`explanation_data` as text: the decision, its meaning, and the reasons."""
-    style = (
-        "green"
-        if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry")
-        else "red"
-    )
+    style = "green" if data["decision"] in SERVED else "red"
     lines = [Text.assemble((str(data["decision"]), f"bold {style}"))]
     if data["status"]:
         lines.append(Text(f"status    {data['status']}"))

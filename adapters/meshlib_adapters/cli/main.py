@@ -21,6 +21,7 @@ from rich.console import RenderableType
 
 from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello
+from meshlib.table import RoutingTable
 from meshlib_adapters.cli.explanation import render_explanation
 from meshlib_adapters.cli.options import (
     ADMIN,
@@ -39,7 +40,8 @@ from meshlib_adapters.config.sources import (
     environment_layer,
     toml_text,
 )
-from meshlib_adapters.observe.admin.explanation import explanation_data, parse_question
+from meshlib_adapters.observe.admin.explanation import SERVED, explanation_data, parse_question
+from meshlib_adapters.observe.admin.listening import Listening, listening, unopened_ports
 from meshlib_adapters.observe.admin.routes import routes_data
 from meshlib_adapters.observe.build_info import VERSION
 from meshlib_adapters.observe.line_writing import say
@@ -172,7 +174,8 @@ def routes(admin: str | None, as_json: bool, strict: bool, **options: Any) -> in
         status, data = ask_admin(admin or admin_url(settings.admin), "/-/routes")
         _expect(status, data, admin)
     else:
-        data = routes_data(run_async(first_snapshots, settings).table)
+        table = run_async(first_snapshots, settings).table
+        data = routes_data(table, _listening(settings, table, certificates=not settings.http))
     _show(data, render_routes, as_json)
     return int(strict and any(item["severity"] == "error" for item in data["diagnostics"]))
 
@@ -209,12 +212,17 @@ def explain(
         _expect(status, data, admin)
     else:
         table = run_async(first_snapshots, settings).table
-        data = explanation_data(
-            table, question, _terminates(settings) if isinstance(question, ClientHello) else None
-        )
+        needed = isinstance(question, ClientHello) or not settings.http
+        data = explanation_data(table, question, _listening(settings, table, certificates=needed))
     _show(data, render_explanation, as_json)
-    return (
-        0 if data["decision"] in ("forward", "redirect", "passthrough", "terminate", "carry") else 1
+    return 0 if data["decision"] in SERVED else 1
+
+
+def _listening(settings: Settings, table: RoutingTable, *, certificates: bool) -> Listening:
+    return listening(
+        settings,
+        unopened_ports(settings, table.ports),
+        terminates=_terminates(settings) if certificates else None,
     )
 
 

@@ -70,6 +70,8 @@ def render_routes(data: Mapping[str, Any]) -> RenderableType:
 
 def _goes_to(route: Mapping[str, Any]) -> Text:
     result = _target(route)
+    if route["closed"]:
+        result.append(f"\nnot open: {escape_control(route['closed'])}", style="red")
     if route["degraded"]:
         result.append("\nlast good version: its label is wrong now", style="yellow")
     return result

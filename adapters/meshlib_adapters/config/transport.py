@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
 from meshlib.errors import ConfigurationError
-from meshlib.model import Endpoint
+from meshlib.model import Endpoint, ListeningPort, Scheme
 from meshlib.tls import MAX_HELLO, MAX_WIRE
 from meshlib_adapters.config.declaration import limit, same, setting
 from meshlib_adapters.config.http import HTTPSettings
@@ -319,3 +320,15 @@ class PortSettings:
             raise ConfigurationError("max_ports must be at least 1", where="max_ports")
         if not self.retry_interval > 0:
             raise ConfigurationError("retry_interval must be more than 0", where="retry_interval")
+
+    def refusal(self, port: ListeningPort, reserved: Collection[int], opened: int) -> str:
+        """Reason why no route may have this port while `opened` ports are open; "" if one may.
+        `reserved` are TCP ports of the gateway itself.
+        """
+        if port.scheme is Scheme.TCP and port.port in reserved:
+            return "it is the gateway's own"
+        if not any(port.port in allowed for allowed in self.allowed):
+            return "it is not one of the allowed ports (ports.allowed)"
+        if opened >= self.max_ports:
+            return f"{self.max_ports} ports are open already (ports.max_ports)"
+        return ""

@@ -70,6 +70,7 @@ class PublishedPorts:
         self._closed: dict[
             ListeningPort, str
         ] = {}  # wanted and not open, with the reason that was told
+        self._failures: dict[ListeningPort, int] = {}
         self._past = {"tcp": dict.fromkeys(_TCP, 0), "udp": dict.fromkeys(_UDP, 0)}
         self._retry: asyncio.TimerHandle | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -105,6 +106,11 @@ class PublishedPorts:
     def closed_ports(self) -> Mapping[ListeningPort, str]:
         """Ports that a route asks for and that are not open, with the reason."""
         return dict(self._closed)
+
+    @property
+    def failures(self) -> Mapping[ListeningPort, int]:
+        """Those of `closed_ports` that the system did not let us open, with its error number."""
+        return dict(self._failures)
 
     def counters(self) -> dict[str, dict[str, int]]:
         """Counts of events on all ports since the start: "tcp" as `TCPListener.counters`, "udp" as
@@ -158,6 +164,7 @@ class PublishedPorts:
             _log.info("%s is closed: no route asks for it any more", port)
         for port in self._closed.keys() - asked:
             del self._closed[port]
+            self._failures.pop(port, None)
         self._forget_empty()
         for port in wanted:
             if port not in self._open:
@@ -165,7 +172,8 @@ class PublishedPorts:
         self._plan_retry()
 
     def _try(self, port: ListeningPort) -> None:
-        reason = self._forbidden(port)
+        reason = self.settings.refusal(port, self._reserved, len(self._open))
+        failure = 0
         if not reason:
             listener = self._listeners.get(port)
             if listener is None:
@@ -173,26 +181,22 @@ class PublishedPorts:
             try:
                 listener.open(self.settings.host, port.port, reuse_port=self.settings.reuse_port)
             except OSError as error:
-                reason = bind_failure(error)
+                reason, failure = bind_failure(error), error.errno or 0
             else:
                 self._listeners[port] = listener
                 self._open.add(port)
                 self._closed.pop(port, None)
+                self._failures.pop(port, None)
                 _log.info("%s is open for %s", port, self._mesh.table.ports[port].route.service)
                 return
+        if failure:
+            self._failures[port] = failure
+        else:
+            self._failures.pop(port, None)
         if self._closed.get(port) != reason:
             self._closed[port] = reason
             route = self._mesh.table.ports[port].route
             _log.warning("%s is not opened for %s: %s", port, route.service, reason)
-
-    def _forbidden(self, port: ListeningPort) -> str:
-        if port.scheme is Scheme.TCP and port.port in self._reserved:
-            return "it is the gateway's own"
-        if not any(port.port in allowed for allowed in self.settings.allowed):
-            return "it is not one of the allowed ports"
-        if len(self._open) >= self.settings.max_ports:
-            return f"{self.settings.max_ports} ports are open already"
-        return ""
 
     def _create(self, port: ListeningPort) -> TCPListener | UDPListener:
         def upstream() -> Upstream | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import anyio
@@ -20,7 +20,7 @@ from meshlib_adapters.providers.feed import log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.providers.state_keeper import existing_directory
 
-__all__ = ["build_providers", "first_snapshots", "names_providers"]
+__all__ = ["build_providers", "first_snapshots", "given_providers", "names_providers"]
 
 _NOTHING_TO_ASK = "name at least one: --services FILE, --docker [URL], --swarm [URL]"
 
@@ -57,6 +57,26 @@ def build_providers(settings: Settings) -> list[Provider]:
     if not providers:
         raise ConfigurationError("there is no provider of routes", hint=_NOTHING_TO_ASK)
     return providers
+
+
+def given_providers(providers: Iterable[Provider] | None) -> tuple[Provider, ...]:
+    """The providers that code gives a gateway; `ConfigurationError` for anything else."""
+    if isinstance(providers, str) or not isinstance(providers, Iterable | None):
+        raise ConfigurationError(
+            f"a list of providers is wanted, not {providers!r}",
+            where="Gateway(providers=)",
+            hint="write providers=[SwarmProvider()]",
+        )
+    found = tuple(providers or ())
+    for number, provider in enumerate(found):
+        if not callable(getattr(provider, "snapshots", None)) or not isinstance(
+            getattr(provider, "name", None), str
+        ):
+            hint = "give instances, such as SwarmProvider()"
+            raise ConfigurationError(
+                f"{provider!r} is not a provider", where=f"providers[{number}]", hint=hint
+            )
+    return found
 
 
 def names_providers(settings: Settings) -> bool:

@@ -24,6 +24,7 @@ import anyio
 from meshlib.balancing import Binding
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
+from meshlib.model import ListeningPort
 from meshlib_adapters.config.http import session_limits
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import ENVIRONMENT_PREFIX
@@ -31,6 +32,7 @@ from meshlib_adapters.observe.log_output import share_lock
 from meshlib_adapters.observe.metrics.catalogue import DROPPED
 from meshlib_adapters.observe.metrics.changes import Change
 from meshlib_adapters.observe.metrics.totals import Totals
+from meshlib_adapters.sockets.binding import bind_failure
 from meshlib_adapters.workers.channel import make_frame
 from meshlib_adapters.workers.messages import BINDINGS, DRAIN, Setup, make_certificates, make_setup
 from meshlib_adapters.workers.privileges import Identity
@@ -107,6 +109,16 @@ class WorkerPool:
                 "counters": asdict(total),
             },
         }
+
+    def failed_ports(self) -> dict[ListeningPort, str]:
+        """Ports that a worker could not open, with the reason of the first such worker."""
+        found: dict[ListeningPort, str] = {}
+        for slot in self._slots:
+            for port, number in slot.report.failed:
+                if port not in found:
+                    reason = bind_failure(OSError(number, os.strerror(number)))
+                    found[port] = f"worker {slot.number}: {reason}"
+        return found
 
     def states(self) -> dict[str, int]:
         """Number of workers in each state; see `WorkerSlot.state`."""

@@ -15,11 +15,13 @@ from typing import Final
 
 from meshlib.balancing import Binding, Standing
 from meshlib.bounds import MAX_NAME
+from meshlib.model import ListeningPort, Scheme
 from meshlib_adapters.observe.metrics.changes import MAX_PIECE
 
 __all__ = [
     "MAX_BINDING_KEY",
     "MAX_ERROR",
+    "MAX_FAILED",
     "MAX_REPORT",
     "Counters",
     "OutOfRange",
@@ -41,6 +43,11 @@ MAX_ERROR: Final = 4000
 
 # Bytes of a cookie's value as tables keep it (`meshlib.balancing.stickiness.session_key`).
 MAX_BINDING_KEY: Final = 64
+
+# Ports that could not be opened, in one report, and the largest error number of the system.
+MAX_FAILED: Final = 1000
+_MAX_ERRNO: Final = 4095
+_PORTS: Final = (Scheme.TCP, Scheme.UDP)
 
 # Counts and versions stay below this.
 _MAX_COUNT: Final = 1 << 63
@@ -91,7 +98,8 @@ class Report:
     it accepts connections.
 
     `connections` and `tunnels` (TLS) are open now, likewise `ports`, `port_connections` (TCP) and
-    `flows` (UDP) of published ports; `cut` is how many a drain has ended by force.
+    `flows` (UDP) of published ports; `cut` is how many a drain has ended by force. `failed` are
+    ports that could not be opened, with the system's error number; at most `MAX_FAILED` are told.
     """
 
     ready: bool = False
@@ -103,6 +111,7 @@ class Report:
     ports: int = 0
     port_connections: int = 0
     flows: int = 0
+    failed: tuple[tuple[ListeningPort, int], ...] = ()
 
 
 def write_report(report: Report) -> bytes:
@@ -111,9 +120,20 @@ def write_report(report: Report) -> bytes:
     counters = {name: _clipped(value) for name, value in data.pop("counters").items()}
     version = _clipped(data.pop("version"), -1)
     ready = data.pop("ready")
+    data.pop("failed")
+    failed = [
+        (_PORTS.index(port.scheme), port.port, number if 0 <= number <= _MAX_ERRNO else 0)
+        for port, number in report.failed[:MAX_FAILED]
+    ]
     numbers = {name: _clipped(value) for name, value in data.items()}
     return json.dumps(
-        {"ready": ready, "version": version, **numbers, "counters": counters}
+        {
+            "ready": ready,
+            "version": version,
+            **numbers,
+            "counters": counters,
+            "failed": failed,
+        }
     ).encode()
 
 
@@ -128,12 +148,29 @@ def parse_report(data: bytes) -> Report:
     if not isinstance(counters, dict):
         raise ValueError("not a report")
     version = _number(found.pop("version", None), -1)
+    failed = _failed(found.pop("failed", None))
     try:
         numbers = {name: _number(value) for name, value in found.items()}
         counted = Counters(**{name: _number(value) for name, value in counters.items()})
-        return Report(ready=ready, version=version, counters=counted, **numbers)
+        return Report(ready=ready, version=version, counters=counted, failed=failed, **numbers)
     except TypeError:
         raise ValueError("not a report") from None
+
+
+def _failed(items: object) -> tuple[tuple[ListeningPort, int], ...]:
+    if not isinstance(items, list):
+        raise ValueError("not a list of ports")
+    if len(items) > MAX_FAILED:
+        raise OutOfRange("too many ports")
+    found = []
+    for item in items:
+        if not isinstance(item, list) or len(item) != 3:
+            raise ValueError("not a port")
+        scheme, port, number = map(_number, item)
+        if scheme >= len(_PORTS) or not 1 <= port <= 65535 or number > _MAX_ERRNO:
+            raise OutOfRange("a port is out of range")
+        found.append((ListeningPort(_PORTS[scheme], port), number))
+    return tuple(found)
 
 
 def write_bindings(

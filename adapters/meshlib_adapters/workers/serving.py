@@ -6,16 +6,18 @@ import functools
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 
 from meshlib.mesh import Mesh
+from meshlib.model import ListeningPort
 from meshlib_adapters.config.readers import Address
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.listeners.published_ports import ports_data
 from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.observe.admin.listening import unopened_ports
 from meshlib_adapters.observe.admin.view import WorkersView
 from meshlib_adapters.observe.configured import create_access_log, create_span_writer
 from meshlib_adapters.observe.line_writing import write_record
@@ -67,6 +69,9 @@ class Serving(Protocol):
 
     def use_certificates(self, found: CertificateSet) -> None:
         """Serve new connections with these."""
+
+    def closed_ports(self) -> Mapping[ListeningPort, str]:
+        """Ports that routes ask for and that are not open, with the reason."""
 
     def details(self) -> dict[str, Any]:
         """Entries of `/-/status` that only this way of serving has."""
@@ -134,6 +139,13 @@ class InProcess:
     def use_certificates(self, found: CertificateSet) -> None:
         """As in `Serving`."""
         self._serving.use_certificates(found)
+
+    def closed_ports(self) -> Mapping[ListeningPort, str]:
+        """As in `Serving`."""
+        ports = self._data_path.ports if self._data_path is not None else None
+        if ports is None:
+            return unopened_ports(self._settings, self._mesh.table.ports)
+        return ports.closed_ports
 
     def details(self) -> dict[str, Any]:
         """As in `Serving`."""
@@ -222,9 +234,24 @@ class InWorkers:
         """As in `Serving`."""
         self._workers.use_certificates(found)
 
+    def closed_ports(self) -> Mapping[ListeningPort, str]:
+        """As in `Serving`; of what a worker could not open, as of its last report."""
+        wanted = self._mesh.table.ports
+        failed = self._pool.failed_ports() if self._pool is not None else {}
+        return {
+            **{port: reason for port, reason in failed.items() if port in wanted},
+            **unopened_ports(self._settings, wanted),
+        }
+
     def details(self) -> dict[str, Any]:
         """As in `Serving`."""
-        return self._pool.status() if self._pool is not None else {}
+        if self._pool is None:
+            return {}
+        status = self._pool.status()
+        if self._settings.ports.open == "off":
+            return status
+        closed = {str(port): reason for port, reason in sorted(self.closed_ports().items())}
+        return {**status, "ports": {"closed": closed}}
 
     async def measure(self) -> None:
         """As in `Serving`."""

@@ -250,6 +250,7 @@ class Worker:
                 ports=len(ports.open_ports),
                 port_connections=ports.connections,
                 flows=ports.flows,
+                failed=tuple(sorted(ports.failures.items())),
             )
         self._channel.send(make_frame(REPORT, write_report(report)), topic="report")
 

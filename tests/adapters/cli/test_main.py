@@ -182,6 +182,7 @@ def test_routes_as_json_has_the_documented_shape(services: Path) -> None:
         "redirect": None,
         "sticky_cookie": "SESSION",
         "degraded": False,
+        "closed": "",
     }
     assert [(e["address"], e["state"]) for e in shop["endpoints"]] == [
         ("10.0.0.5:8080", "ready"),
@@ -215,6 +216,19 @@ def test_routes_for_people_and_strict(services: Path) -> None:
         "broken",
     ):
         assert text in done.stdout
+
+
+def test_what_no_listener_accepts_is_not_called_served(services: Path) -> None:
+    sources = ("--services", str(services))
+    for variable, url, host in (
+        ("MESHLIB_HTTP", "http://shop.example.com/", "HTTP"),
+        ("MESHLIB_HTTPS", "https://shop.example.com/", "TLS"),
+    ):
+        off = {variable: "off"}
+        done = meshlib_command("explain", url, *sources, **off)
+        assert (done.returncode, done.stdout.splitlines()[0]) == (1, "closed")
+        shown = meshlib_command("routes", *sources, **off).stdout
+        assert f"not open: there is no listener for {host}" in shown
 
 
 @pytest.mark.parametrize(

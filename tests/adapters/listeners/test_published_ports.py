@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -244,12 +245,14 @@ def test_a_port_that_is_taken_is_said_once_and_tried_again(
                 assert gateway.ports.closed_ports == {
                     taken: "the port is in use by another program"
                 }
+                assert gateway.ports.failures == {taken: errno.EADDRINUSE}
                 assert await ask(good) == b"hello"
                 gateway.publish(service("sql", backend, taken, good), service("more", backend))
                 await asyncio.sleep(0.3)  # some tries, which nobody hears of
             await until(lambda: taken in gateway.ports.open_ports)
             assert await ask(taken) == b"hello"
             assert gateway.ports.closed_ports == {}
+            assert gateway.ports.failures == {}
             gateway.ports.close()
 
     run(main())
@@ -271,8 +274,8 @@ def test_ports_that_no_label_can_have(caplog: pytest.LogCaptureFixture) -> None:
                 assert list(gateway.ports.open_ports) == [fine]
                 assert gateway.ports.closed_ports == {
                     ours: "it is the gateway's own",
-                    low: "it is not one of the allowed ports",
-                    last: "1 ports are open already",
+                    low: "it is not one of the allowed ports (ports.allowed)",
+                    last: "1 ports are open already (ports.max_ports)",
                 }
                 # One that was refused and is asked for no more is forgotten; a place that is free
                 # is taken.

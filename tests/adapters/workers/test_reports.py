@@ -19,7 +19,9 @@ from meshlib.model import (
     Endpoint,
     ForwardTo,
     HostPath,
+    ListeningPort,
     Route,
+    Scheme,
     Severity,
     Snapshot,
     Upstream,
@@ -32,8 +34,10 @@ from meshlib_adapters.workers.privileges import resolve_identity
 from meshlib_adapters.workers.reports import (
     MAX_BINDING_KEY,
     MAX_ERROR,
+    MAX_FAILED,
     MAX_REPORT,
     Counters,
+    OutOfRange,
     Report,
     parse_bindings,
     parse_error,
@@ -50,6 +54,38 @@ def test_a_report_is_read_as_it_was_written() -> None:
     assert parse_report(write_report(report)) == report
     assert parse_report(write_report(Report())) == Report()
     assert Counters(1, 2) + Counters(3, tls_tunnels=1) == Counters(4, 2, tls_tunnels=1)
+
+
+def test_ports_that_could_not_be_opened_are_numbers_within_limits() -> None:
+    ports = tuple((ListeningPort(Scheme.TCP, port), 98) for port in range(1, MAX_FAILED + 2))
+    told = parse_report(write_report(Report(failed=ports))).failed
+    assert told == ports[:MAX_FAILED]
+    assert len(write_report(Report(failed=ports))) < MAX_REPORT
+    odd = Report(failed=((ListeningPort(Scheme.UDP, 53), 10**9),))
+    assert parse_report(write_report(odd)).failed == ((ListeningPort(Scheme.UDP, 53), 0),)
+
+
+@pytest.mark.parametrize(
+    ("failed", "error"),
+    [
+        ("1", ValueError),
+        ("[1]", ValueError),
+        ("[[0, 1]]", ValueError),
+        ('[[0, "x", 1]]', ValueError),
+        ("[[2, 1, 1]]", OutOfRange),
+        ("[[0, 0, 1]]", OutOfRange),
+        ("[[0, 65536, 1]]", OutOfRange),
+        ("[[0, 1, 4096]]", OutOfRange),
+        ("[" + ",".join(["[0, 1, 1]"] * (MAX_FAILED + 1)) + "]", OutOfRange),
+    ],
+)
+def test_ports_that_no_worker_would_report_are_refused(
+    failed: str, error: type[ValueError]
+) -> None:
+    good = write_report(Report()).decode()
+    assert '"failed": []' in good
+    with pytest.raises(error):
+        parse_report(good.replace('"failed": []', f'"failed": {failed}').encode())
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,29 @@ def test_several_processes_share_the_ports_and_are_counted(gateways: Lab) -> Non
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_running_gateway_says_which_ports_it_could_not_open(gateways: Lab, workers: str) -> None:
+    port = free_port()
+    url = f"/-/explain?url=tcp://:{port}"
+    with echoing() as backend, socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        running = serve(gateways, "--workers", workers, services=services(port, backend=backend))
+
+        def routes() -> dict[str, str]:
+            found: list[dict[str, str]] = running.ask("/-/routes")[1]["routes"]  # type: ignore[assignment]
+            return {route["scheme"]: route["closed"] for route in found}
+
+        wait_for(lambda: routes()["tcp"].endswith("the port is in use by another program"), running)
+        assert routes()["udp"] == ""
+        assert running.ask(url)[1]["decision"] == "closed"
+        assert list(status_of(running)["ports"]["closed"]) == [f"tcp://:{port}"]
+        other.close()
+        wait_for(lambda: running.ask(url)[1]["decision"] == "carry", running)
+        assert (routes()["tcp"], status_of(running)["ports"]["closed"]) == ("", {})
+        assert ask(socket.SOCK_STREAM, port) == b"hello"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_drain_lets_a_connection_end(gateways: Lab, workers: str) -> None:
     port = free_port()
     with echoing() as backend:
@@ -181,7 +204,15 @@ def test_what_routes_and_explain_show(tmp_path: Path) -> None:
         ("tcp", "", 5432),
         ("udp", "", 5432),
     ]
-    explained = meshlib_command("explain", "tcp://:5432", "--services", str(file))
+    assert {route["closed"] for route in found} == {
+        "ports.open is off; set it to labels to have it opened"
+    }
+    assert shown.stdout.count("not open: ports.open is off") == 2
+    off = meshlib_command("explain", "tcp://:5432", "--services", str(file))
+    assert (off.returncode, off.stdout.splitlines()[0]) == (1, "closed")
+    variables = {"MESHLIB_PORTS_OPEN": "labels"}
+    assert "not open" not in meshlib_command("routes", "--services", str(file), **variables).stdout
+    explained = meshlib_command("explain", "tcp://:5432", "--services", str(file), **variables)
     assert explained.returncode == 0
     assert "carry" in explained.stdout
     assert "tcp://:5432 belongs to it alone" in explained.stdout

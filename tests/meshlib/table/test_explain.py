@@ -156,7 +156,9 @@ def test_a_redirect_is_explained_with_its_location() -> None:
 
 
 def test_a_route_whose_label_is_wrong_now_is_called_so() -> None:
-    kept = "http://a is kept as a label had it that is wrong now (meshlib routes has the diagnostic)"
+    kept = (
+        "http://a is kept as a label had it that is wrong now (meshlib routes has the diagnostic)"
+    )
     good = route("a")
     assert kept not in explain(table_of(good), head("a")).notes
     assert kept in explain(table_of(replace(good, degraded=True)), head("a")).notes

@@ -25,6 +25,7 @@ import meshlib
 from meshlib.authority import parse_authority
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib_adapters.observe.admin.explanation import explanation_data, parse_question
+from meshlib_adapters.observe.admin.listening import Listening
 from meshlib_adapters.observe.admin.pages import stream_json, stream_routes, table_lists
 from meshlib_adapters.observe.admin.view import GatewayView, provider_status
 from meshlib_adapters.observe.build_info import COMPILED
@@ -71,13 +72,13 @@ def create_admin(
     hosts: Collection[str] = (),
     details: Callable[[], dict[str, Any]] = dict,
     metrics: Callable[[], AsyncIterator[bytes]] | None = None,
-    terminates: Callable[[str], bool] | None = None,
+    listeners: Callable[[], Listening] = Listening,
 ) -> ASGIApp:
     """Create the admin side as an ASGI application, for requests whose Host is an address,
     `localhost` or one of `hosts`.
 
     `details` returns what `/-/status` shows besides `status_data`, `metrics` the page `/metrics`
-    (None: no such page). `terminates` as in `RoutingTable.route_tls`.
+    (None: no such page), `listeners` what is open at the moment.
     """
 
     async def ready(request: Request) -> Response:
@@ -86,7 +87,7 @@ def create_admin(
         return _json({"ready": not reason, "reason": reason, **kept}, 503 if reason else 200)
 
     async def routes(request: Request) -> Response:
-        return _page(request, stream_routes(view.mesh.table))
+        return _page(request, stream_routes(view.mesh.table, listeners()))
 
     async def status(request: Request) -> Response:
         await table_lists(view.mesh.table)
@@ -106,7 +107,7 @@ def create_admin(
             return _json({"error": str(error)}, 400)
         # In a thread: a host with thousands of paths has thousands of candidates.
         data = await anyio.to_thread.run_sync(
-            explanation_data, view.mesh.table, question, terminates
+            explanation_data, view.mesh.table, question, listeners()
         )
         return _page(request, stream_json(data))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from meshlib.authority import parse_authority, parse_port
 from meshlib.errors import AuthorityError, ConfigurationError
@@ -13,10 +13,13 @@ from meshlib.model import ListeningPort, Scheme
 from meshlib.ownership import owner_text
 from meshlib.table import Reason, RoutingTable, explain
 from meshlib.urls import request_head
+from meshlib_adapters.observe.admin.listening import ALL_OPEN, Listening
 from meshlib_adapters.observe.admin.routes import endpoint_data
 
-__all__ = ["explanation_data", "parse_question"]
+__all__ = ["SERVED", "explanation_data", "parse_question"]
 
+# Decisions with which a client gets what it asks for.
+SERVED: Final = frozenset({"forward", "redirect", "passthrough", "terminate", "carry"})
 
 _SHAPE = "write http://host/path, https://host, sni://host, tcp://:port or udp://:port"
 
@@ -66,23 +69,30 @@ def _request(url: str, method: str, headers: Sequence[str]) -> RequestHead:
 def explanation_data(
     table: RoutingTable,
     question: RequestHead | ClientHello | ListeningPort,
-    terminates: Callable[[str], bool] | None = None,
+    listeners: Listening = ALL_OPEN,
 ) -> dict[str, Any]:
-    """The object documented for `meshlib explain --json`. `terminates` as in
-    `RoutingTable.route_tls`.
+    """The object documented for `meshlib explain --json`. What would be served, but comes to no
+    open listener, has the decision "closed".
     """
-    found = explain(table, question, terminates)
+    found = explain(table, question, listeners.terminates)
+    kind, status, location, notes = found.kind, found.status, found.location, found.notes
+    closed = listeners.closed_to(question)
+    if closed and kind in SERVED:
+        if found.route is not None and not listeners.closed_for(found.route):
+            closed += "; over TLS it is accepted"
+        notes = (f"nothing is accepted here: {closed}", f"otherwise: {kind}", *notes)
+        kind, status, location = "closed", None, None
     return {
-        "decision": found.kind,
+        "decision": kind,
         "route": found.route.name if found.route else None,
         "service": found.route.service if found.route else None,
         "owner": owner_text(found.owner) if found.owner is not None else None,
         "degraded": found.route is not None and found.route.degraded,
         "endpoints": endpoint_data(found.endpoints),
-        "status": found.status,
-        "location": found.location,
+        "status": status,
+        "location": location,
         "reasons": [
-            *found.notes,
+            *notes,
             *(f"{reason.route.name}: {_verdict(reason)}{reason.text}" for reason in found.reasons),
         ],
     }

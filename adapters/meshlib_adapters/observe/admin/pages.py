@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from meshlib.model import Diagnostic, Route
 from meshlib.table import RoutingTable
+from meshlib_adapters.observe.admin.listening import Listening
 from meshlib_adapters.observe.admin.routes import diagnostic_data, endpoint_data, route_data
 
 __all__ = ["stream_json", "stream_routes", "table_lists"]
@@ -34,11 +35,11 @@ async def table_lists(table: RoutingTable) -> tuple[tuple[Route, ...], tuple[Dia
     return await anyio.to_thread.run_sync(lambda: (table.routes, table.diagnostics))
 
 
-async def stream_routes(table: RoutingTable) -> AsyncIterator[bytes]:
-    """`routes_data(table)` as JSON."""
+async def stream_routes(table: RoutingTable, listeners: Listening) -> AsyncIterator[bytes]:
+    """`routes_data(table, listeners)` as JSON."""
     routes, diagnostics = await table_lists(table)
     owners = await anyio.to_thread.run_sync(lambda: table.owners)
-    async for piece in _pieces(_routes(zip(routes, owners, strict=True), diagnostics)):
+    async for piece in _pieces(_routes(zip(routes, owners, strict=True), diagnostics, listeners)):
         yield piece
 
 
@@ -83,17 +84,17 @@ def _array(items: Iterable[Iterable[str]]) -> Iterator[str]:
 
 
 def _routes(
-    routes: Iterable[tuple[Route, str]], diagnostics: Iterable[Diagnostic]
+    routes: Iterable[tuple[Route, str]], diagnostics: Iterable[Diagnostic], listeners: Listening
 ) -> Iterator[str]:
     yield '{"routes": '
-    yield from _array(_route(route, owner) for route, owner in routes)
+    yield from _array(_route(route, owner, listeners) for route, owner in routes)
     yield ',\n"diagnostics": '
     yield from _array([_encode(diagnostic_data(item))] for item in diagnostics)
     yield "}\n"
 
 
-def _route(route: Route, owner: str) -> Iterator[str]:
-    data = route_data(route, owner)
+def _route(route: Route, owner: str, listeners: Listening) -> Iterator[str]:
+    data = route_data(route, owner, listeners)
     yield f'{_encode(data)[:-1]}, "endpoints": ['
     endpoints = iter(route.upstream.endpoints if route.upstream else ())
     before = ""

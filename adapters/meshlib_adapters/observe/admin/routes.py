@@ -8,16 +8,17 @@ from typing import Any
 from meshlib.model import Diagnostic, Endpoint, Route
 from meshlib.ownership import owner_text
 from meshlib.table import RoutingTable
+from meshlib_adapters.observe.admin.listening import ALL_OPEN, Listening
 
 __all__ = ["diagnostic_data", "endpoint_data", "route_data", "routes_data"]
 
 
-def routes_data(table: RoutingTable) -> dict[str, Any]:
+def routes_data(table: RoutingTable, listeners: Listening = ALL_OPEN) -> dict[str, Any]:
     """`{"routes": [...], "diagnostics": [...]}` as documented for `meshlib routes --json`."""
     return {
         "routes": [
             {
-                **route_data(route, owner),
+                **route_data(route, owner, listeners),
                 "endpoints": endpoint_data(route.upstream.endpoints if route.upstream else ()),
             }
             for route, owner in zip(table.routes, table.owners, strict=True)
@@ -31,7 +32,7 @@ def endpoint_data(endpoints: Iterable[Endpoint]) -> list[dict[str, str]]:
     return [{"address": e.address, "id": e.id, "state": str(e.state)} for e in endpoints]
 
 
-def route_data(route: Route, owner: str) -> dict[str, Any]:
+def route_data(route: Route, owner: str, listeners: Listening = ALL_OPEN) -> dict[str, Any]:
     """A route as the output of `routes` shows it, without its endpoints, which come last."""
     return {
         "scheme": str(route.scheme),
@@ -44,6 +45,7 @@ def route_data(route: Route, owner: str) -> dict[str, Any]:
         "redirect": route.redirect.target if route.redirect else None,
         "sticky_cookie": route.options.sticky_cookie,
         "degraded": route.degraded,
+        "closed": listeners.closed_for(route),
     }
 
 

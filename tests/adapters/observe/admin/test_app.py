@@ -60,6 +60,7 @@ def test_routes_have_the_documented_shape() -> None:
         "redirect": None,
         "sticky_cookie": None,
         "degraded": False,
+        "closed": "",
         "endpoints": [{"address": "10.0.0.5:80", "id": "shop.1", "state": "ready"}],
     }
     wrong = {
