@@ -18,6 +18,12 @@ class HandedOver(Protocol):
 
     failure: str
 
+    @property
+    def over(self) -> bool:
+        """Whether the client was served or refused, and only the end of its connection is waited
+        for.
+        """
+
     def idle_since(self) -> float | None:
         """As `Member.idle_since`."""
 

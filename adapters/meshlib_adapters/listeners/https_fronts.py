@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from meshlib.proxy_protocol import ProxyHeader
 from meshlib_adapters.config.tls import TerminationSettings
 from meshlib_adapters.http1.front import HTTP1Front
+from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.tls_client import TLSClient
 from meshlib_adapters.tls.termination import Established, TLSTerminator
 
@@ -50,7 +51,12 @@ class HTTPSFronts:
         """
         settings = settings or TerminationSettings()
         proxy = self._clients.proxy
-        terminator = TLSTerminator(proxy.loop, self.front, settings)
+        terminator = TLSTerminator(
+            proxy.loop,
+            self.front,
+            settings,
+            lingering_close=proxy.settings.lingering_close,
+        )
         if settings.client_auth == "require":
             proxy.certified_hosts = terminator.covers
         return terminator
@@ -164,17 +170,27 @@ class _PlainConnection:
         self._task = loop.create_task(loop.connect_accepted_socket(begun, sock))
         self._task.add_done_callback(functools.partial(_taken, on_end))
 
+    @property
+    def over(self) -> bool:
+        front = self._front()
+        return front is not None and front.client.phase >= Phase.LINGER
+
     def idle_since(self) -> float | None:
-        if self._task.done() and not self._task.cancelled() and self._task.exception() is None:
-            return self._task.result()[1].front.idle_since()
-        return self._started
+        front = self._front()
+        return front.idle_since() if front is not None else self._started
 
     def abort(self) -> None:
-        if self._task.done() and not self._task.cancelled() and self._task.exception() is None:
+        if self._front() is not None:
             self._task.result()[0].abort()
         else:
             self._task.cancel()
             self._sock.close()
+
+    def _front(self) -> HTTP1Front | None:
+        task = self._task
+        if task.done() and not task.cancelled() and task.exception() is None:
+            return task.result()[1].front
+        return None
 
 
 def _taken(on_end: Callable[[str], None], task: asyncio.Task[object]) -> None:

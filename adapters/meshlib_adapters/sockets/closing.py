@@ -14,11 +14,19 @@ import struct
 from collections.abc import Callable
 from typing import Final, Protocol
 
-__all__ = ["MAX_DROPPED", "LingeringClose", "ReadWatch", "half_close", "reset", "reset_on_close"]
+__all__ = [
+    "MAX_DROPPED",
+    "LingeringClose",
+    "ReadWatch",
+    "half_close",
+    "reset",
+    "reset_on_close",
+]
 
-# What is read and dropped of a peer that does not end (bytes).
+# What is read and dropped of a peer that has asked nothing and does not end (bytes).
 MAX_DROPPED: Final = 256 * 1024
-_READ: Final = 16 * 1024
+# One for all sockets and threads: nobody looks into it.
+_DROPPED: Final = bytearray(64 * 1024)
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -33,16 +41,22 @@ class LingeringClose:
     """The last phase of a connection that is a socket of our own.
 
     After `start`, `on_end(reset)` is called once: the peer has ended (`reset`: by RST), or has sent
-    more than `MAX_DROPPED` bytes. Then the socket is to be closed by its owner, who does so, too,
-    when that takes too long; nothing is called any more once it has ended the watch.
+    more than `most` bytes (None: any number, as for one that may be in the middle of an upload).
+    Then the socket is to be closed by its owner, who does so, too, when that takes too long;
+    nothing is called any more once it has ended the watch. At most 64 KiB are dropped in a row.
     """
 
     __slots__ = ("_left", "_on_end", "_sock")
 
-    def __init__(self, sock: socket.socket, on_end: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_end: Callable[[bool], None],
+        most: int | None = MAX_DROPPED,
+    ) -> None:
         self._sock = sock
         self._on_end = on_end
-        self._left = MAX_DROPPED
+        self._left = most
 
     def start(self, watch: ReadWatch, last: bytes = b"") -> None:
         """Send `last`, as far as the kernel takes it now, and FIN. `on_end` may be called before
@@ -61,14 +75,15 @@ class LingeringClose:
 
     def _on_readable(self) -> None:
         try:
-            size = len(self._sock.recv(_READ))
+            size = self._sock.recv_into(_DROPPED)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self._on_end(True)
             return
-        self._left -= size
-        if not size or self._left < 0:
+        if self._left is not None:
+            self._left -= size
+        if not size or (self._left is not None and self._left < 0):
             self._on_end(False)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from meshlib.proxy_protocol import ProxyHeader
+from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.config.tls import TerminationSettings
 from meshlib_adapters.tls.certificate_files import CertificateSet
 from meshlib_adapters.tls.certificate_index import CertificateIndex, ServedCertificate
@@ -46,8 +47,9 @@ class TLSTerminator:
     """Terminator of TLS; the protocols that `fronts` makes serve what is inside.
 
     Create it inside the event loop, and pass it to a `TLSListener`. Without certificates (before
-    `use`) it covers no name. `counters` ("handshakes", "resumed", "failed", "client_certificates")
-    only grow.
+    `use`) it covers no name. `lingering_close`: seconds for which bytes of a client are read and
+    dropped after our last ones. `counters` ("handshakes", "resumed", "failed",
+    "client_certificates") only grow.
     """
 
     def __init__(
@@ -55,8 +57,11 @@ class TLSTerminator:
         loop: asyncio.AbstractEventLoop,
         fronts: FrontFactory,
         settings: TerminationSettings | None = None,
+        *,
+        lingering_close: float = HTTPSettings().lingering_close,
     ) -> None:
         self._loop = loop
+        self._lingering_close = lingering_close
         self._fronts = fronts
         self._settings = settings or TerminationSettings()
         self._index = CertificateIndex(CertificateSet(), self._settings)
@@ -116,7 +121,12 @@ class TLSTerminator:
             on_end(outcome)
 
         transport = TLSTransport(
-            self._loop, sock, served.context, on_handshake=established, on_end=ended
+            self._loop,
+            sock,
+            served.context,
+            on_handshake=established,
+            on_end=ended,
+            linger=self._lingering_close,
         )
         transport.start(received, timeout)
         return transport

@@ -19,7 +19,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from meshlib_adapters.sockets.closing import LingeringClose
+from meshlib_adapters.sockets.closing import MAX_DROPPED, LingeringClose
 from meshlib_adapters.tls.engine import TLSEngine
 from meshlib_adapters.tls.handshake import Handshake
 from meshlib_adapters.tls.output import SocketOutput
@@ -49,9 +49,10 @@ class TLSTransport(asyncio.Transport):
     `on_handshake(transport)` is called when TLS is established and returns the protocol to serve.
     `on_end(outcome)` is called once, when the socket is closed: "closed", "reset",
     "handshake_timeout" or "handshake_failed"; `failure` has the reason of the last two. `linger`:
-    seconds that the peer has to take our last bytes. With a `server_hostname` this side is the
-    client: the server's certificate has to be one for that name, and a handshake that fails is over
-    at once. `get_extra_info` knows "socket", "peername", "sockname", "ssl_object" and "sslcontext".
+    seconds that the peer has to take our last bytes; what a client still sends is dropped then, and
+    not decrypted. With a `server_hostname` this side is the client: the server's certificate has to
+    be one for that name, and a handshake that fails is over at once. `get_extra_info` knows
+    "socket", "peername", "sockname", "ssl_object" and "sslcontext".
     """
 
     def __init__(
@@ -112,6 +113,13 @@ class TLSTransport(asyncio.Transport):
         return ask() if ask is not None else None
 
     # What a protocol calls.
+
+    @property
+    def over(self) -> bool:
+        """Whether the client was served or refused, and only the end of its connection is waited
+        for.
+        """
+        return self._state in (_State.LINGER, _State.CLOSED)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """The protocol that is served."""
@@ -187,10 +195,12 @@ class TLSTransport(asyncio.Transport):
             return
         self._state = _State.CLOSING
         self._output.protocol = None
-        if self._output.unsent:
-            self._read_off()
-        else:
+        if not self._output.unsent:
             self._close_notify()  # which goes on reading: nothing to tell the loop
+        elif self._engine.is_client or self._fin:
+            self._read_off()
+        else:  # a client may take nothing before it has sent all
+            self._read_on()
 
     def abort(self) -> None:
         """End now."""
@@ -247,11 +257,11 @@ class TLSTransport(asyncio.Transport):
         except OSError as error:
             self._cut(error)
             return
-        if data:
-            engine.incoming.write(data)
-        else:
+        if not data:
             self._fin = True
             self._read_off()
+        elif self._state is _State.OPEN:  # else it is dropped
+            engine.incoming.write(data)
         self._deliver()
 
     def _go_on(self) -> None:
@@ -350,7 +360,9 @@ class TLSTransport(asyncio.Transport):
         self._linger_timer = self._loop.call_later(self._linger_time, self._on_lingered, False)
         self._reading = True
         last = self._engine.outgoing.read()
-        LingeringClose(self._sock, self._on_lingered).start(self._loop, last)
+        asked = not self.failure and not self._engine.is_client
+        most = None if asked else MAX_DROPPED
+        LingeringClose(self._sock, self._on_lingered, most).start(self._loop, last)
 
     def _on_lingered(self, reset: bool) -> None:
         self._end("handshake_failed" if self.failure else "reset" if reset else "closed")
