@@ -19,6 +19,7 @@ from meshlib.need_data import NEED_DATA, NeedData
 
 __all__ = [
     "ABSENT",
+    "LONGEST_V2",
     "MAX_V1",
     "MAX_V2",
     "TLV",
@@ -33,10 +34,12 @@ __all__ = [
 # The longest possible line of version 1: "PROXY UNKNOWN" with two full IPv6 addresses and ports,
 # CRLF included (2.1).
 MAX_V1: Final = 107
-# Bytes behind the fixed 16 of version 2. The protocol promises that a header fits the smallest TCP
-# segment that every host must accept, 536 bytes (2); the largest addresses need 216 of them, which
-# leaves room for TLVs that cloud balancers add.
+# Bytes behind the fixed 16 of version 2, unless the caller says otherwise. The protocol promises
+# that a header fits the smallest TCP segment that every host must accept, 536 bytes (2); the
+# largest addresses need 216 of them, which leaves room for TLVs that cloud balancers add.
 MAX_V2: Final = 536
+# What its two bytes of length can say. TLVs with a client's certificate need a few thousand.
+LONGEST_V2: Final = 65535
 
 _V2: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _FIXED: Final = 16  # signature, version and command, family and transport, length
@@ -108,13 +111,14 @@ class ProxyProtocolReader:
     `receive_data` takes bytes as read (none twice) and returns `NEED_DATA`, a `ProxyHeader`, or
     `ABSENT`; then `rest` holds the bytes behind the header, for `ABSENT` everything. Raises
     `ProxyProtocolError` for a malformed header and `LimitExceeded` for one that is too long: the
-    connection is then to be closed (2, 2.2). At most `MAX_V1` or 16 + `MAX_V2` bytes are kept. One
-    reader reads one connection.
+    connection is then to be closed (2, 2.2). `max_v2`: bytes behind the fixed 16 of version 2. At
+    most `MAX_V1` or 16 + `max_v2` bytes are kept. One reader reads one connection.
     """
 
-    __slots__ = ("_kept", "_needed", "rest")
+    __slots__ = ("_kept", "_max_v2", "_needed", "rest")
 
-    def __init__(self) -> None:
+    def __init__(self, max_v2: int = MAX_V2) -> None:
+        self._max_v2 = max_v2
         self._kept = b""
         self._needed = 0  # bytes of the whole header, once its length is known
         self.rest = b""
@@ -150,10 +154,10 @@ class ProxyProtocolReader:
     def _version_2(self, data: bytes) -> Result:
         if not self._needed and len(data) >= _FIXED:
             length = int.from_bytes(data[14:16])
-            if length > MAX_V2:
+            if length > self._max_v2:
                 raise LimitExceeded(
                     "bytes of a PROXY protocol header",
-                    MAX_V2,
+                    self._max_v2,
                     reason="proxy_too_long",
                     status_hint=400,
                 )

@@ -246,3 +246,17 @@ def test_anything_at_all_has_one_of_the_outcomes_in_every_cut(
         return NEED_DATA
 
     assert outcome(step) == outcome(10_000)
+
+
+@pytest.mark.parametrize(("limit", "size"), [(536, 536), (537, 537), (4096, 4000), (65535, 65535)])
+def test_a_long_header_is_read_where_that_is_allowed(limit: int, size: int) -> None:
+    whole = build_v2(A4, B4)
+    value = bytes(size - 15)
+    data = whole[:14] + size.to_bytes(2) + whole[16:] + b"\xe0" + len(value).to_bytes(2) + value
+    for step in (1000, len(data)):
+        reader = ProxyProtocolReader(limit)
+        results = [reader.receive_data(data[at : at + step]) for at in range(0, len(data), step)]
+        assert results[-1] == ProxyHeader(2, A4, B4, "stream", tlvs=(TLV(0xE0, value),))
+    with pytest.raises(LimitExceeded) as caught:
+        ProxyProtocolReader(size - 1).receive_data(data[:16])
+    assert caught.value.reason == "proxy_too_long"

@@ -8,6 +8,7 @@ from typing import Literal
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Endpoint, ListeningPort, Scheme
+from meshlib.proxy_protocol import LONGEST_V2, MAX_V2
 from meshlib.tls import MAX_HELLO, MAX_WIRE
 from meshlib_adapters.config.declaration import limit, same, setting
 from meshlib_adapters.config.http import HTTPSettings
@@ -250,11 +251,12 @@ class UDPSettings:
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeaderPolicy:
-    """whether a listener takes PROXY protocol headers, and from whom.
+    """Whether a listener takes PROXY protocol headers, and from whom.
 
     "off": none. "accept": connections from `sources` may begin with one. "require": only
-    connections that come from `sources` and begin with one are served. Raises `ConfigurationError`
-    when nobody could send one.
+    connections that come from `sources` and begin with one are served. `max_size`: bytes that
+    version 2 may have behind its fixed 16, as many as are kept of each connection until its header
+    is whole. Raises `ConfigurationError` when nobody could send one.
     """
 
     mode: Literal["off", "accept", "require"] = setting(
@@ -269,8 +271,18 @@ class ProxyHeaderPolicy:
         "proxies in front that may send a PROXY protocol header",
         key="proxy_protocol_from",
     )
+    max_size: int = setting(
+        MAX_V2,
+        read_integer(216, LONGEST_V2),
+        "longest PROXY protocol header (v2), without its first 16 bytes",
+        key="proxy_protocol_size",
+    )
 
     def __post_init__(self) -> None:
+        if not 216 <= self.max_size <= LONGEST_V2:
+            raise ConfigurationError(
+                f"a PROXY protocol header has 216 to {LONGEST_V2} bytes", where="max_size"
+            )
         if self.mode != "off" and not self.sources:
             hint = (
                 "name the proxies in front in proxy_protocol_from: 10.0.0.0/8, "

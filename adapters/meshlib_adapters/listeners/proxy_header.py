@@ -15,6 +15,7 @@ from meshlib.client_claims import is_trusted
 from meshlib.errors import ProxyProtocolError
 from meshlib.need_data import NEED_DATA
 from meshlib.proxy_protocol import (
+    MAX_V2,
     ProxyAddress,
     ProxyHeader,
     ProxyProtocolReader,
@@ -37,15 +38,17 @@ class ProxyHeaderReader:
     """The PROXY header that the connection of one client begins with, or may begin with.
 
     `receive_data` takes what was read and returns what is not the PROXY header's, None while more
-    is needed; then `claimed` is what the proxy says of its client, if anything. Raises
+    is needed; then `claimed` is what the proxy says of its client, if anything. `begun`: some of it
+    is there. `max_size`: bytes behind the fixed 16 of version 2. Raises
     `ProxyProtocolError`; then the connection is to be closed.
     """
 
-    __slots__ = ("_reader", "_required", "claimed")
+    __slots__ = ("_reader", "_required", "begun", "claimed")
 
-    def __init__(self, *, required: bool) -> None:
+    def __init__(self, *, required: bool, max_size: int = MAX_V2) -> None:
         self._required = required
-        self._reader = ProxyProtocolReader()
+        self._reader = ProxyProtocolReader(max_size)
+        self.begun = False
         self.claimed: ProxyHeader | None = None
 
     @staticmethod
@@ -61,7 +64,8 @@ class ProxyHeaderReader:
         if rule is None or rule.mode == "off":
             return None
         if is_trusted(address, rule.sources):
-            return ProxyHeaderReader(required=always or rule.mode == "require")
+            required = always or rule.mode == "require"
+            return ProxyHeaderReader(required=required, max_size=rule.max_size)
         if rule.mode == "require":
             raise ProxyProtocolError(
                 "only the proxies in front are served here", reason="proxy_untrusted"
@@ -70,6 +74,7 @@ class ProxyHeaderReader:
 
     def receive_data(self, data: bytes) -> bytes | None:
         """Take what was read; return what is not the PROXY header's, None while more is needed."""
+        self.begun = True
         result = self._reader.receive_data(data)
         if result is NEED_DATA:
             return None

@@ -239,7 +239,7 @@ class PublishedPorts:
         self._plan_retry()
 
 
-_TCP = ("accepted", "attempts", "tunnels", "refused")
+_TCP = ("accepted", "attempts", "tunnels", "silent", "refused")
 _UDP = ("flows", "received", "sent", "moved", "refused", "evicted", "dropped")
 
 

@@ -59,7 +59,7 @@ class TCPListener:
             limits = ClientLimits(settings.max_connections, settings.max_connections_per_client)
         self.limits = limits
         self._clients: Clients[ConnectionRecord] = Clients(
-            loop, limits, "attempts", "tunnels", on_end=on_end
+            loop, limits, "attempts", "tunnels", "silent", on_end=on_end
         )
         self.counters = self._clients.counters
         self.refusals = self._clients.refusals

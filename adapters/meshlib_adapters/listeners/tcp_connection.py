@@ -34,6 +34,9 @@ _log = logging.getLogger("meshlib.tcp")
 
 # A header has a few hundred bytes; what comes along is passed on with it.
 _READ: Final = 4096
+# Outcomes of connections that nobody here has ended. One of these that has carried nothing was a
+# health check, or a scan of ports.
+_BY_THEMSELVES: Final = frozenset({"closed", "reset"})
 
 
 @dataclass(slots=True)
@@ -143,7 +146,10 @@ class TCPConnection:
         except OSError:
             data = b""
         if not data:
-            self._refuse("proxy_cut_off")
+            if header.begun:
+                self._refuse("proxy_cut_off")
+            else:
+                self._close()
             return
         try:
             rest = header.receive_data(data)
@@ -231,6 +237,9 @@ class TCPConnection:
                 shared.readiness().forget(self._sock.fileno())
             with contextlib.suppress(OSError):
                 self._sock.close()
+        if not received and not sent and self._outcome in _BY_THEMSELVES:
+            shared.clients.unheard(self)
+            return
         seconds = tunnels.loop.time() - self._started
         record = ConnectionRecord(
             self.client, shared.name, endpoint, self._outcome, received, sent, seconds

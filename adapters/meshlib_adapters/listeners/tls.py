@@ -65,7 +65,13 @@ class TLSListener:
         self.resources.readiness(loop)  # raises here, where it is too late for a client
         self.limits = ClientLimits(settings.max_connections, settings.max_connections_per_client)
         self._clients: Clients[ConnectionRecord] = Clients(
-            loop, self.limits, "attempts", "tunnels", on_end=on_end, on_leave=self._accept_again
+            loop,
+            self.limits,
+            "attempts",
+            "tunnels",
+            "silent",
+            on_end=on_end,
+            on_leave=self._accept_again,
         )
         self.counters = self._clients.counters
         self.refusals = self._clients.refusals

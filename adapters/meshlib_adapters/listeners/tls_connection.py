@@ -38,6 +38,8 @@ __all__ = ["TLSConnection"]
 _log = logging.getLogger("meshlib.tcp")
 
 _READ: Final = 16 * 1024
+# Outcome of a client that left before it said anything: a health check, or a scan of ports.
+_SILENT: Final = "silent"
 # What a certificate authority offers, and no other client (RFC 8737 3): it asks who holds the name,
 # and wants no application.
 _ACME: Final = (b"acme-tls/1",)
@@ -138,7 +140,13 @@ class TLSConnection:
         return NEVER_IDLE
 
     def give_up(self) -> None:
-        """Count a refusal and end now, as `Member.give_up`."""
+        """Count a refusal and end now, as `Member.give_up`. What came of a client whose end alone
+        is waited for is known and counted.
+        """
+        handed_over = self._handed_over
+        if self._phase is _Phase.LINGER or (handed_over is not None and handed_over.over):
+            self.abort(self._outcome)
+            return
         self._shared.clients.refuse("given_up")
         self.abort("given_up")
 
@@ -165,7 +173,12 @@ class TLSConnection:
         opening = self._opening
         assert opening is not None
         if not data:
-            self._note("no_hello" if not opening.held else "hello_cut_off")
+            if opening.held:
+                self._note("hello_cut_off")
+            elif opening.header is not None and opening.header.begun:
+                self._note("proxy_cut_off")
+            else:
+                self._outcome = _SILENT
             self._close()
             return
         if opening.header is not None:
@@ -341,15 +354,14 @@ class TLSConnection:
     def _note(self, reason: str, detail: str = "") -> None:
         self._outcome = reason
         self._shared.clients.refuse(reason)
-        if reason != "no_hello":  # port scans and health checks that connect and leave
-            _log.info(
-                "refused %s: %s, server name %s, endpoint %s",
-                self.client,
-                f"{reason} ({detail})" if detail else reason,
-                self._name or "-",
-                self._endpoint or "-",
-                extra={"kind": reason},
-            )
+        _log.info(
+            "refused %s: %s, server name %s, endpoint %s",
+            self.client,
+            f"{reason} ({detail})" if detail else reason,
+            self._name or "-",
+            self._endpoint or "-",
+            extra={"kind": reason},
+        )
 
     def _release_held(self) -> None:
         if self._opening is not None:
@@ -375,6 +387,9 @@ class TLSConnection:
             self._watch.forget(self._fd)
             with contextlib.suppress(OSError):
                 self._sock.close()
+        if self._outcome == _SILENT:
+            self._shared.clients.unheard(self)
+            return
         seconds = tunnels.loop.time() - self._started
         record = ConnectionRecord(
             self.client, self._route, endpoint, self._outcome, received, sent, seconds, self._name

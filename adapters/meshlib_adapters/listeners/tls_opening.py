@@ -51,7 +51,7 @@ class TLSOpening:
         """Read on in the PROXY header; return the bytes behind it, if any yet. Raises
         `ProtocolError` for a bad one.
 
-        What is kept of an unfinished header is a few hundred bytes at most.
+        What is kept of an unfinished header is no more than the listener's rule allows.
         """
         header = self.header
         assert header is not None

@@ -92,14 +92,26 @@ class Clients(Generic[R]):
         self.refusals[reason] = self.refusals.get(reason, 0) + 1
 
     def ended(self, client: Client, record: R) -> None:
-        """Forget a client that is gone; to be called once by each that was added."""
+        """Forget a client that is gone; this or `unheard` is to be called once by each that was
+        added.
+        """
+        self._forget(client)
+        if self._on_end is not None:
+            self._on_end(record)
+
+    def unheard(self, client: Client) -> None:
+        """Forget a client that was gone before it said anything: a health check, or a scan of
+        ports. It is counted as "silent", which is one of `counters`, and has no record.
+        """
+        self.counters["silent"] += 1
+        self._forget(client)
+
+    def _forget(self, client: Client) -> None:
         del self._present[client]
         self.limits.leave(client)
         if not self._present and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
         self._on_leave()
-        if self._on_end is not None:
-            self._on_end(record)
 
     async def drain(self, seconds: float) -> int:
         """Wait at most `seconds` for all clients to end, then end the rest; returns how many."""

@@ -106,6 +106,7 @@ class Meter:
         readings.measure("meshlib_tls_connections", data_path.tunnels)
         readings.count("meshlib_tls_accepted_total", tls["accepted"])
         readings.count("meshlib_tls_tunnels_total", tls["tunnels"])
+        readings.count("meshlib_tls_silent_total", tls["silent"])
         for reason, count in data_path.tls_refusals.items():
             readings.count("meshlib_tls_refused_total", count, reason)
         for name, counter in _HANDSHAKES:
@@ -134,7 +135,7 @@ def _read_ports(readings: Readings, ports: PublishedPorts) -> None:
     tcp, udp = counters["tcp"], counters["udp"]
     readings.measure("meshlib_tcp_connections", ports.connections)
     readings.measure("meshlib_udp_flows", ports.flows)
-    for name in ("accepted", "refused", "tunnels"):
+    for name in ("accepted", "refused", "tunnels", "silent"):
         readings.count(f"meshlib_tcp_{name}_total", tcp[name])
     readings.count("meshlib_udp_flows_begun_total", udp["flows"])
     for what in ("received", "sent", "dropped"):

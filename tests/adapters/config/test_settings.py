@@ -102,7 +102,11 @@ def test_a_setting_reaches_every_part_that_has_it() -> None:
 
 def test_a_setting_has_one_name_from_the_file_to_the_part() -> None:
     # A part knows PROXY protocol headers by shorter words.
-    parts = {"proxy_protocol": "mode", "proxy_protocol_from": "sources"}
+    parts = {
+        "proxy_protocol": "mode",
+        "proxy_protocol_from": "sources",
+        "proxy_protocol_size": "max_size",
+    }
     for name, key in KEYS.items():
         expected = parts.get(name, name.rpartition(".")[2])
         assert {path[-1] for path in key.paths} == {expected}

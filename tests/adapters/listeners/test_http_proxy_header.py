@@ -180,12 +180,18 @@ def test_beginnings_end_with_the_drain(start: Start, backend: Make) -> None:
     assert not client.more()
 
 
-def test_a_client_that_says_nothing_and_goes(start: Start, backend: Make) -> None:
+@pytest.mark.parametrize("said", [b"", *PROXY_HEADERS, build_v2(None, None)])
+def test_a_client_that_says_nothing_and_goes_leaves_no_record(
+    start: Start, backend: Make, said: bytes
+) -> None:
     running, address = site(start, backend, "require")
     client = connect(running, address)
+    client.send(said)
     client.shut()
     assert not client.more()
     running.wait(lambda: not running.call(lambda: running.listener.clients.beginning))
+    assert connect(running, address).ask(PROXY_HEADERS[0] + get()).status == 200
+    assert len(running.log(1)) == 1
 
 
 def test_somebody_must_be_trusted() -> None:

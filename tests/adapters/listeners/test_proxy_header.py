@@ -12,6 +12,7 @@ from typing import Literal
 import pytest
 
 from meshlib.client_claims import Network
+from meshlib.errors import ConfigurationError, LimitExceeded
 from meshlib.proxy_protocol import (
     ProxyAddress,
     ProxyHeader,
@@ -163,3 +164,28 @@ def test_those_who_need_none_are_served_without_one(run: Run, lab: MakeLab) -> N
                 writer.close()
 
     run(main())
+
+
+@pytest.mark.parametrize(("max_size", "reason"), [(536, "proxy_too_long"), (5000, None)])
+def test_a_long_header_is_taken_where_the_rule_says_so(max_size: int, reason: str | None) -> None:
+    short = PROXY_HEADERS["v2"]
+    value = bytes(4000)
+    size = len(short) - 16 + 3 + len(value)
+    data = short[:14] + size.to_bytes(2) + short[16:] + b"\xe0" + len(value).to_bytes(2) + value
+    rule = ProxyHeaderPolicy("accept", US, max_size)
+    reader = ProxyHeaderReader.of(rule, LOOPBACK)
+    assert reader is not None
+    if reason is not None:
+        with pytest.raises(LimitExceeded) as caught:
+            reader.receive_data(data)
+        assert caught.value.reason == reason
+        return
+    assert reader.receive_data(data + b"rest") == b"rest"
+    assert reader.claimed is not None
+    assert (reader.claimed.source, reader.begun) == (CLIENT, True)
+
+
+@pytest.mark.parametrize("size", [0, 215, 65536])
+def test_a_size_that_no_header_has(size: int) -> None:
+    with pytest.raises(ConfigurationError, match="216 to 65535"):
+        ProxyHeaderPolicy("accept", US, size)

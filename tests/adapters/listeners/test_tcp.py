@@ -185,7 +185,13 @@ def test_bytes_go_both_ways_and_each_end_is_told(run: Run) -> None:
             for n in range(3):
                 assert await port.say(b"hello %d" % n) == b"hello %d" % n
             await until(lambda: not len(listener))
-            assert listener.counters == {"accepted": 3, "attempts": 3, "tunnels": 3, "refused": 0}
+            assert listener.counters == {
+                "accepted": 3,
+                "attempts": 3,
+                "tunnels": 3,
+                "silent": 0,
+                "refused": 0,
+            }
             assert [
                 (r.client, r.route, r.endpoint, r.outcome, r.received, r.sent) for r in port.records
             ] == [(LOOPBACK, "tcp://:1", f"{LOOPBACK}:{backend}", "closed", 7, 7)] * 3
@@ -259,6 +265,14 @@ def test_a_fin_leaves_the_other_direction_open(run: Run) -> None:
     run(main())
 
 
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End with RST."""
+    writer.get_extra_info("socket").setsockopt(
+        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+    )
+    writer.transport.abort()
+
+
 def test_an_rst_becomes_an_rst(run: Run) -> None:
     seen: list[str] = []
 
@@ -273,10 +287,7 @@ def test_an_rst_becomes_an_rst(run: Run) -> None:
         async with serving(wait) as backend, listening(None, backend) as (port, listener):
             reader, writer = await port.connect()
             assert await reader.readexactly(1) == b"x"
-            writer.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
-            writer.transport.abort()
+            reset(writer)
             await until(lambda: seen and not len(listener))
             assert port.records[0].outcome == "reset"
 
@@ -521,7 +532,6 @@ def test_a_proxy_may_speak_for_itself_and_a_server_first(run: Run) -> None:
         (b"GET / HTTP/1.1\r\n\r\n", "proxy_missing"),
         (b"PROXY TCP4 192.0.2.7 nonsense\r\n", "proxy_"),
         (b"PROXY TCP4 192.0.2.7", "proxy_cut_off"),
-        (b"", "proxy_cut_off"),
         (b"\r\n\r\n\x00\r\nQUIT\n\x21\x12\x00\x0c" + bytes(12), "proxy_family"),
     ],
 )
@@ -536,6 +546,29 @@ def test_a_wrong_proxy_header_is_refused(run: Run, said: bytes, reason: str) -> 
             assert port.records[0].outcome.startswith(reason)
             assert listener.counters["tunnels"] == 0
             assert sum(listener.refusals.values()) == listener.counters["refused"] == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("said", [b"", build_v2(None, None), build_v1(*SAID)])
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_a_health_check_leaves_a_count_and_no_record(run: Run, said: bytes, how: str) -> None:
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()
+
+    async def scenario() -> None:
+        async with serving(wait) as number, behind("accept", number) as (port, listener):
+            _, writer = await port.connect()
+            writer.write(said)
+            await until(lambda: listener.counters["tunnels"] == bool(said) and len(listener))
+            if how == "rst":
+                reset(writer)
+            else:
+                writer.close()
+            await until(lambda: listener.counters["silent"])
+            assert port.records == []
+            assert (len(listener), listener.refusals) == (0, {})
 
     run(scenario())
 

@@ -33,6 +33,7 @@ def test_those_that_are_served_and_those_that_are_not(run: Run) -> None:
             asyncio.get_running_loop(),
             ClientLimits(2, 1),
             "tunnels",
+            "silent",
             on_end=records.append,
             on_leave=lambda: left.append(len(clients)),
         )
@@ -41,13 +42,16 @@ def test_those_that_are_served_and_those_that_are_not(run: Run) -> None:
         assert clients.add(other, "10.0.0.1") == "client_limit"
         assert clients.add(other, "10.0.0.1", exempt=True) == ""
         assert clients.add(Connection(clients), "10.0.0.2") == "limit"
-        clients.refuse("no_hello")
-        assert clients.counters == {"accepted": 2, "tunnels": 0, "refused": 3}
-        assert clients.refusals == {"client_limit": 1, "limit": 1, "no_hello": 1}
+        clients.refuse("hello_cut_off")
+        assert clients.counters == {"accepted": 2, "tunnels": 0, "silent": 0, "refused": 3}
+        assert clients.refusals == {"client_limit": 1, "limit": 1, "hello_cut_off": 1}
         assert repr(clients) == "<Clients 2 present, 3 refused>"
         clients.ended(one, "closed")
         assert (len(clients), len(clients.limits)) == (1, 1)
         assert (records, left) == (["closed"], [1])
+        clients.unheard(other)
+        assert (len(clients), len(clients.limits), clients.counters["silent"]) == (0, 0, 1)
+        assert (records, left) == (["closed"], [1, 0])
 
     run(scenario())
 

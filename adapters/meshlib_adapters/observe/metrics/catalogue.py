@@ -112,6 +112,7 @@ _ALL: Final = (
     _counter("tls_accepted_total", "TLS connections accepted"),
     _counter("tls_refused_total", "TLS connections refused", "reason"),
     _counter("tls_tunnels_total", "TLS connections passed through to an endpoint"),
+    _counter("tls_silent_total", "TLS connections that ended before the client said anything"),
     _counter("tls_handshakes_total", "TLS handshakes completed by the gateway"),
     _counter("tls_handshakes_resumed_total", "Those of them that resumed an earlier session"),
     _counter("tls_handshakes_failed_total", "TLS handshakes with the gateway that failed"),
@@ -119,6 +120,7 @@ _ALL: Final = (
     _counter("tcp_accepted_total", "Connections accepted there"),
     _counter("tcp_refused_total", "Connections refused there"),
     _counter("tcp_tunnels_total", "Connections relayed to an endpoint there"),
+    _counter("tcp_silent_total", "Connections there that ended without a byte either way"),
     _gauge("udp_flows", "Flows on UDP ports of services now"),
     _counter("udp_flows_begun_total", "Flows that began there"),
     _counter(
