@@ -101,7 +101,8 @@ class ClientHello:
     `server_name` is the name of the server_name extension in normal form (lower case, no trailing
     dot), or None when the client sent none. A name that cannot be routed (an address, or not a host
     name at all) has `server_name_valid` false; it is then ASCII with all other characters escaped,
-    fit for a log and for nothing else. `alpn_protocols` as offered, in order.
+    fit for a log and for nothing else: it may read like a pattern. `alpn_protocols` as offered, in
+    order.
 
     `versions` is the content of supported_versions, or else `legacy_version` alone. `extensions`
     are the types. `key_shares` are the groups with a share. `session_id` is the legacy field.

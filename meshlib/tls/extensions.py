@@ -2,7 +2,8 @@
 
 A malformed extension raises `ClientHelloError`; the content of an extension becomes keyword
 arguments of a `ClientHello`. Extensions that are not listed here are opaque: their content is the
-business of the two ends.
+business of the two ends. So is the content of those that a server does not read in the version that
+it chooses (`is_read`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from meshlib.authority import is_ip_address, normalize_host
 from meshlib.errors import AuthorityError, ClientHelloError
 from meshlib.tls.alerts import DECODE_ERROR, HANDSHAKE_FAILURE, ILLEGAL_PARAMETER
 
-__all__ = ["PARSERS", "ExtensionFacts", "ExtensionType", "numbers_16", "vector_8", "vector_16"]
+__all__ = [
+    "PARSERS",
+    "VERSIONED",
+    "ExtensionFacts",
+    "ExtensionType",
+    "is_read",
+    "numbers_16",
+    "vector_8",
+    "vector_16",
+]
 
 
 class ExtensionType:
@@ -48,7 +58,8 @@ class ExtensionType:
 @dataclass(slots=True)
 class ExtensionFacts:
     """Facts from the extensions read so far; the names are those of `ClientHello`, where an absent
-    extension leaves the default.
+    extension leaves the default. `faults` are the errors of extensions that count in some versions
+    only, with their types.
     """
 
     server_name: str | None = None
@@ -64,6 +75,7 @@ class ExtensionFacts:
     early_data: bool = False
     ech: bool = False
     types: list[int] = field(default_factory=list)
+    faults: tuple[tuple[int, ClientHelloError], ...] = ()
 
 
 ExtensionParser: TypeAlias = Callable[[bytes, ExtensionFacts], None]
@@ -133,9 +145,7 @@ def _read_name(raw: bytes) -> tuple[str, bool]:
 
 
 def _escape(raw: bytes) -> str:
-    # An invalid name that needs no escape ("a..b", "-a") gets a mark that no host name can have.
-    text = raw.decode("latin-1").encode("unicode_escape").decode("ascii")
-    return text if "\\" in text else text + "\\"
+    return raw.decode("latin-1").encode("unicode_escape").decode("ascii")
 
 
 def _alpn(data: bytes, facts: ExtensionFacts) -> None:
@@ -242,6 +252,8 @@ def _psk_modes(data: bytes, facts: ExtensionFacts) -> None:
 
 
 def _certificate_authorities(data: bytes, facts: ExtensionFacts) -> None:
+    if data == b"\x00\x00":  # against RFC 8446 4.2.4, and clear
+        return
     for name in _list_16(
         vector_16(data, "bad_certificate_authorities"), "bad_certificate_authorities"
     ):
@@ -250,8 +262,9 @@ def _certificate_authorities(data: bytes, facts: ExtensionFacts) -> None:
 
 
 def _renegotiation_info(data: bytes, facts: ExtensionFacts) -> None:
-    # RFC 5746 3.6: in a first hello renegotiated_connection is empty.
-    if data != b"\x00":
+    # RFC 5746 3.6: in a first hello renegotiated_connection is empty. What is behind it, OpenSSL
+    # does not look at.
+    if data[:1] != b"\x00":
         _refuse(
             "bad_renegotiation_info",
             HANDSHAKE_FAILURE if data and data[0] == len(data) - 1 else DECODE_ERROR,
@@ -287,31 +300,21 @@ def _key_share(data: bytes, facts: ExtensionFacts) -> None:
 
 
 def _pre_shared_key(data: bytes, facts: ExtensionFacts) -> None:
-    # RFC 8446 4.2.11: identities (each with four bytes of age), then as many binders of 32 to 255
-    # bytes.
+    # RFC 8446 4.2.11: identities (each with four bytes of age), then as many binders. Those are
+    # read by a server that knows the identity, and by nobody else.
     size = len(data)
     end = 2 + int.from_bytes(data[:2], "big")
     identities = []
     position = 2
+    if end > size:
+        _refuse("bad_pre_shared_key")
     while position < end:
         start = position + 2
         length = int.from_bytes(data[position:start], "big")
         position = start + length + 4
-        if not length or position > end or end > size:
+        if not length or position > end:
             _refuse("bad_pre_shared_key")
         identities.append(data[start : start + length])
-    position = end + 2
-    if not identities or int.from_bytes(data[end:position], "big") != size - position:
-        _refuse("bad_pre_shared_key")
-    binders = 0
-    while position < size:
-        length = data[position]
-        position += 1 + length
-        if length < 32 or position > size:
-            _refuse("bad_pre_shared_key")
-        binders += 1
-    if binders != len(identities):
-        _refuse("bad_pre_shared_key", ILLEGAL_PARAMETER)
     facts.psk_identities = tuple(identities)
 
 
@@ -353,3 +356,29 @@ PARSERS: Final[dict[int, ExtensionParser]] = {
     ExtensionType.ENCRYPTED_CLIENT_HELLO: _ech,
     ExtensionType.RENEGOTIATION_INFO: _renegotiation_info,
 }
+
+# Extensions that servers read in TLS 1.3 only, and up to TLS 1.2 only (RFC 8446 4.2, and the
+# specifications of the others); OpenSSL skips them otherwise, whatever they hold.
+_TLS13_ONLY: Final = frozenset(
+    {
+        ExtensionType.EARLY_DATA,
+        ExtensionType.PSK_KEY_EXCHANGE_MODES,
+        ExtensionType.CERTIFICATE_AUTHORITIES,
+        ExtensionType.POST_HANDSHAKE_AUTH,
+        ExtensionType.KEY_SHARE,
+    }
+)
+_TLS12_ONLY: Final = frozenset(
+    {
+        ExtensionType.EC_POINT_FORMATS,
+        ExtensionType.EXTENDED_MASTER_SECRET,
+        ExtensionType.SRP,
+        ExtensionType.RENEGOTIATION_INFO,
+    }
+)
+VERSIONED: Final = _TLS13_ONLY | _TLS12_ONLY
+
+
+def is_read(kind: int, *, tls13: bool) -> bool:
+    """Whether a server reads extensions of this type where TLS 1.3 is offered, or not."""
+    return kind not in (_TLS12_ONLY if tls13 else _TLS13_ONLY)

@@ -11,7 +11,14 @@ from __future__ import annotations
 from meshlib.errors import ClientHelloError
 from meshlib.messages import ClientHello
 from meshlib.tls.alerts import DECODE_ERROR, ILLEGAL_PARAMETER, MISSING_EXTENSION, PROTOCOL_VERSION
-from meshlib.tls.extensions import PARSERS, ExtensionFacts, ExtensionType, numbers_16
+from meshlib.tls.extensions import (
+    PARSERS,
+    VERSIONED,
+    ExtensionFacts,
+    ExtensionType,
+    is_read,
+    numbers_16,
+)
 
 __all__ = ["parse_client_hello"]
 
@@ -23,8 +30,9 @@ def parse_client_hello(body: bytes) -> ClientHello:
     """Parse the body of a ClientHello: the handshake message without its four bytes of type and
     length.
 
-    Raises `ClientHelloError` for everything that OpenSSL refuses as malformed. Well-formed but
-    unwanted content (old versions, weak ciphers) is the server's to judge, and passes.
+    Raises `ClientHelloError` for what OpenSSL refuses as malformed. Well-formed but unwanted
+    content (old versions, weak ciphers) is the server's to judge, and passes; so is what a server
+    does not read in the version that it chooses.
     """
     size = len(body)
     if size < _FIXED:
@@ -100,25 +108,32 @@ def _parse_extensions(body: bytes, position: int) -> ExtensionFacts:
         position = start + (body[start - 2] << 8) + body[start - 1]
         if position > size:
             raise _malformed("bad_extension_length", start - 4)
-        if kind in seen:
+        parse = PARSERS.get(kind)
+        # Of one that says nothing here two are no ambiguity, and servers skip what they do not
+        # know.
+        if kind in seen and parse is not None and kind != ExtensionType.ENCRYPTED_CLIENT_HELLO:
             text = f"extension {kind} is there twice"
             raise ClientHelloError(
                 text, reason="duplicate_extension", alert=ILLEGAL_PARAMETER, position=start - 4
             )
         seen.add(kind)
         types.append(kind)
-        parse = PARSERS.get(kind)
         if parse is not None:
             try:
                 parse(body[start:position], facts)
             except ClientHelloError as error:
                 error.position = start
-                raise
+                if kind not in VERSIONED:
+                    raise
+                facts.faults += ((kind, error),)
     return facts
 
 
 def _check_versions(facts: ExtensionFacts, legacy_version: int, compression: bytes) -> None:
     types = facts.types
+    for kind, fault in facts.faults:
+        if is_read(kind, tls13=_TLS13 in facts.versions):
+            raise fault
     if facts.versions and legacy_version <= 0x0300:
         raise ClientHelloError(
             "SSL 3.0 and supported_versions in one hello",

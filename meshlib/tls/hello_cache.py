@@ -55,8 +55,14 @@ class HelloCache:
                     hello, body[_SESSION_ID : _SESSION_ID + body[_SESSION_ID - 1]]
                 )
         hello = parse_client_hello(body)
-        # Tickets differ each time, and are significant.
-        if not hello.psk_identities and not hello.ticket and len(body) <= MAX_SIZE:
+        # Tickets differ each time, and are significant. Where no share was read there is none, or
+        # nobody knows how long it is.
+        if (
+            not hello.psk_identities
+            and not hello.ticket
+            and len(body) <= MAX_SIZE
+            and (hello.key_shares or ExtensionType.KEY_SHARE not in hello.extensions)
+        ):
             self._keep(body, hello)
         return hello
 

@@ -207,14 +207,8 @@ class ClientHelloSniffer:
                 raise _too_large()
 
     def _finish(self) -> ClientHello:
-        if self._left:
-            # RFC 8446 5.1: no other message may share its record; before TLS 1.3 the client has
-            # nothing to add either.
-            raise ClientHelloError(
-                "bytes behind the hello in its record",
-                reason="excess_data",
-                alert=UNEXPECTED_MESSAGE,
-            )
+        # Bytes may be left in its record. RFC 8446 5.1 forbids them, and servers of TLS 1.2 take
+        # them: it is theirs to judge, for the name is that of this message in any case.
         return self._parse(bytes(self._message[4:]))
 
 

@@ -52,7 +52,9 @@ def _json_line(record: ConnectionRecord, stamp: str, milliseconds: int) -> str:
 def _combined_line(record: ConnectionRecord, stamp: str, _: int) -> str:
     client, route, endpoint, outcome, _, sent, seconds, name = record
     protocol = route[:3].upper() if name is None else "TLS"
-    request = f"{protocol} {_text(name)[1:-1] if name else '-'}"
+    # What is escaped in the name stays so, once.
+    shown = _text(name)[1:-1].replace("\\\\", "\\") if name else "-"
+    request = f"{protocol} {shown}"
     return (
         f'{client} - - [{stamp}] "{request}" - {sent} "-" "-" {_text(route)[1:-1] or "-"} '
         f"{endpoint or '-'} 1 {seconds:.6f} {outcome} --\n"

@@ -63,6 +63,7 @@ def test_connections_are_logged_in_the_combined_format() -> None:
         "1 1.250000 closed --"
     ) in first
     assert "\x1b" not in second
+    assert r'"TLS \"}\x1b\u001b\n" - 7 ' in second
     # But for the status it has the shape of a request's record.
     assert COMBINED.fullmatch(first.replace('" - 4000', '" 200 4000')) is not None
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from meshlib.errors import ClientHelloError
 from meshlib.messages import ClientHello
 from meshlib.tls import HelloCache, parse_client_hello
-from tests.vectors.tls.hellos import BASE, CASES, PSK, ext, hello, sni, u16
+from tests.vectors.tls.hellos import BASE, BASE_12, CASES, PSK, ext, hello, sni, u16
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "tls"
 BODIES = [path.read_bytes()[9:] for path in sorted(VECTORS.glob("*.bin"))]
@@ -65,6 +65,7 @@ def test_the_broken_ones_after_a_good_one() -> None:
     [
         hello(sni("a.example"), *BASE, PSK)[4:],
         hello(sni("a.example"), ext(35, b"t"), *BASE)[4:],
+        hello(sni("a.example"), *BASE_12, ext(51, b"\x00\x40" + bytes(8)))[4:],
         LARGE,
     ],
 )
