@@ -18,9 +18,11 @@ from meshlib.messages import FieldSection, RequestHead
 
 __all__ = [
     "CLAIMS",
+    "UNIX",
     "ForwardingPolicy",
     "Network",
     "Peer",
+    "Trusted",
     "added_fields",
     "is_loop",
     "is_secure",
@@ -29,6 +31,11 @@ __all__ = [
 ]
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Stands for the other end of every Unix socket, which has no address.
+UNIX: Final = "unix:"
+# Peers that may make claims about clients: a network, or "unix:".
+Trusted: TypeAlias = Network | Literal["unix:"]
 
 # Claims that only a trusted proxy in front of us may make: the client, and (for servers that
 # believe it) the path or host it requested, which we have just decided on. Every other name that
@@ -83,7 +90,8 @@ class ForwardingPolicy:
     X-Forwarded-For only where the route's label asks for it (HRM's include_forwarded_for); "off"
     adds none. `rfc7239` adds Forwarded as well. `via` is our pseudonym in Via ("" for none).
     `request_id` adds X-Request-ID where no trusted peer sent one. Incoming claims of peers outside
-    `trusted_proxies` are dropped. Field names with an underscore are dropped unless `underscores`
+    `trusted_proxies` are dropped; "unix:" among these is whoever may connect to our Unix socket.
+    Field names with an underscore are dropped unless `underscores`
     is set: WSGI and CGI cannot tell them from the hyphen, so X_Forwarded_For would pass for
     X-Forwarded-For (CVE-2025-64484). Names that could pass for one that we drop or write ourselves
     are dropped in any case ("X.Forwarded.For" too).
@@ -96,7 +104,7 @@ class ForwardingPolicy:
     via: str = "meshlib"
     request_id: bool = True
     underscores: bool = False
-    trusted_proxies: tuple[Network, ...] = field(default=())
+    trusted_proxies: tuple[Trusted, ...] = field(default=())
 
     def __post_init__(self) -> None:
         if self.via and not _PSEUDONYM.fullmatch(self.via):
@@ -108,8 +116,8 @@ class ForwardingPolicy:
 
 
 class Peer(NamedTuple):
-    """The other end of a client's connection: its IP address, the scheme it used ("http",
-    "https"), and the local port.
+    """The other end of a client's connection: its IP address ("unix:" for that of a Unix socket, ""
+    where it is not known), the scheme it used ("http", "https"), and the local port (0: not known).
 
     `trusted`: it is one of `ForwardingPolicy.trusted_proxies`, so its claims about the client
     count.
@@ -121,19 +129,24 @@ class Peer(NamedTuple):
     trusted: bool = False
 
 
-def is_trusted(address: str, networks: Sequence[Network]) -> bool:
-    """Return whether the IP address is in one of the networks; an IPv4 address mapped into IPv6
-    counts as IPv4.
+def is_trusted(address: str, networks: Sequence[Trusted]) -> bool:
+    """Return whether the IP address is in one of the networks, or "unix:" is there; an IPv4 address
+    mapped into IPv6 counts as IPv4.
     """
     if not networks:
         return False
+    if address == UNIX:
+        return UNIX in networks
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
     mapped = getattr(parsed, "ipv4_mapped", None)
     parsed = mapped or parsed
-    return any(parsed.version == network.version and parsed in network for network in networks)
+    return any(
+        not isinstance(network, str) and parsed.version == network.version and parsed in network
+        for network in networks
+    )
 
 
 def is_secure(fields: FieldSection, peer: Peer) -> bool:
@@ -196,21 +209,23 @@ def _add_claims(
     wanted_by_label: bool,
 ) -> None:
     fields = head.fields
-    # A zone ("fe80::1%eth0") is valid on this machine only.
-    address = peer.address.partition("%")[0].encode()
+    # A zone ("fe80::1%eth0") is valid on this machine only. What is not known is left out.
+    address = b"" if peer.address == UNIX else peer.address.partition("%")[0].encode()
 
     def claimed(name: bytes) -> list[bytes]:
         return [value for value in fields.get_all(name) if value] if peer.trusted else []
 
     if policy.mode == "set" or (policy.mode == "label" and wanted_by_label):
-        lines.append(
-            b"X-Forwarded-For: " + b", ".join([*claimed(b"x-forwarded-for"), address or b"unknown"])
-        )
+        chain = claimed(b"x-forwarded-for")
+        if address:
+            chain.append(address)
+        if chain:
+            lines.append(b"X-Forwarded-For: " + b", ".join(chain))
     if policy.mode == "set":
         ours = (
             (b"X-Forwarded-Proto", peer.scheme.encode()),
             (b"X-Forwarded-Host", head.authority),
-            (b"X-Forwarded-Port", b"%d" % peer.port),
+            (b"X-Forwarded-Port", b"%d" % peer.port if peer.port else b""),
         )
         for name, value in ours:
             theirs = claimed(name.lower())
@@ -218,7 +233,9 @@ def _add_claims(
             if value:
                 lines.append(b"%s: %s" % (name, value))
     if policy.rfc7239:
-        pairs = [b'for="[%s]"' % address if b":" in address else b"for=" + (address or b"unknown")]
+        pairs = []
+        if address:
+            pairs.append(b'for="[%s]"' % address if b":" in address else b"for=" + address)
         if head.authority:
             pairs.append(b'host="%s"' % head.authority.replace(b"\\", b"").replace(b'"', b""))
         pairs.append(b"proto=" + peer.scheme.encode())

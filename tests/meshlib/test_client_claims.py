@@ -8,6 +8,7 @@ import pytest
 
 from meshlib.client_claims import (
     MAX_HOPS,
+    UNIX,
     ForwardingPolicy,
     Peer,
     added_fields,
@@ -124,13 +125,31 @@ def test_what_is_told_of_the_client_depends_on_the_mode(
         ("192.0.2.7", "192.0.2.7", "192.0.2.7"),
         ("2001:db8::7", "2001:db8::7", '"[2001:db8::7]"'),
         ("fe80::1%eth0", "fe80::1", '"[fe80::1]"'),
-        ("", "unknown", "unknown"),
     ],
 )
 def test_an_address_is_written_as_each_field_wants_it(address: str, plain: str, node: str) -> None:
     told = sent(head(), ForwardingPolicy(rfc7239=True, via=""), Peer(address, "https", 443))
     assert told[1] == f"X-Forwarded-For: {plain}"
     assert told[5] == f'Forwarded: for={node};host="a";proto=https'
+
+
+@pytest.mark.parametrize("address", ["", "unix:"])
+def test_what_is_not_known_is_left_out(address: str) -> None:
+    """As of a peer on a Unix socket, which has no address and no port."""
+    policy = ForwardingPolicy(rfc7239=True, via="")
+    told = sent(head("X-Forwarded-For: 6.6.6.6"), policy, Peer(address, "http", 0))
+    assert told == [
+        "Host: a",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Host: a",
+        'Forwarded: host="a";proto=http',
+    ]
+
+
+def test_a_trusted_peer_without_an_address_adds_nothing_of_its_own() -> None:
+    claims = ["X-Forwarded-For: 6.6.6.6", "X-Forwarded-Port: 8443", "X-Forwarded-Proto: https"]
+    told = sent(head(*claims), ForwardingPolicy(via=""), Peer("unix:", "http", 0, trusted=True))
+    assert told[1:] == [claims[0], claims[2], "X-Forwarded-Host: a", claims[1]]
 
 
 def test_a_client_that_names_no_host() -> None:
@@ -210,6 +229,15 @@ def test_who_is_trusted(address: str, expected: bool) -> None:
     networks = parse_networks(["10.0.0.0/8", "2001:db8::/32", "fe80::/10"])
     assert is_trusted(address, networks) is expected
     assert not is_trusted(address, ())
+
+
+def test_the_other_end_of_a_unix_socket_is_trusted_by_name_only() -> None:
+    everybody = parse_networks(["0.0.0.0/0", "::/0"])
+    assert not is_trusted("unix:", everybody)
+    assert is_trusted("unix:", (*everybody, UNIX))
+    assert is_trusted("10.1.2.3", (UNIX, *everybody))
+    assert not is_trusted("", (UNIX,))
+    assert not is_trusted("10.1.2.3", (UNIX,))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
-from meshlib.client_claims import ForwardingPolicy, Peer, is_trusted
+from meshlib.client_claims import UNIX, ForwardingPolicy, Peer, is_trusted
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError
 from meshlib.http1 import head_of, section_of
 from meshlib.messages import RequestHead
@@ -91,15 +91,15 @@ def is_multiplexed(scope: Scope) -> bool:
 
 
 def peer_of(scope: Scope, policy: ForwardingPolicy) -> Peer:
-    """The other end, as far as the server says something sensible of it ("unknown" else: a Unix
-    socket, a test).
+    """The other end, as far as the server says something sensible of it. One without an address, of
+    a server without a port, is that of a Unix socket.
     """
     client, server = scope.get("client"), scope.get("server")
     address = str(client[0]) if client else ""
     try:
         ipaddress.ip_address(address)
     except ValueError:
-        address = "unknown"
+        address = UNIX if not address and _port(server) is None else ""
     scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
     return Peer(
         address,

@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from meshlib.authority import normalize_host
+from meshlib.client_claims import UNIX, Trusted
 from meshlib.discovery.files.variables import is_variable_name
 from meshlib.errors import AuthorityError
 from meshlib.model import Endpoint
@@ -36,6 +37,7 @@ __all__ = [
     "read_names",
     "read_networks",
     "read_ports",
+    "read_proxies",
     "read_pseudonym",
     "read_response_size",
     "read_share",
@@ -324,6 +326,17 @@ def read_networks(value: object) -> tuple[Network, ...]:
         except ValueError as error:
             raise ValueError(f"{text!r} is not an address or a network: {error}") from None
     return tuple(networks)
+
+
+def read_proxies(value: object) -> tuple[Trusted, ...]:
+    """As `read_networks`, and "unix:" for the other ends of Unix sockets."""
+    proxies: list[Trusted] = []
+    for text in read_names(value):
+        if text == UNIX:
+            proxies.append(UNIX)
+        else:
+            proxies += read_networks([text])
+    return tuple(proxies)
 
 
 def read_pseudonym(value: object) -> str:

@@ -31,7 +31,7 @@ from meshlib_adapters.config.readers import (
     read_hosts,
     read_integer,
     read_names,
-    read_networks,
+    read_proxies,
     read_pseudonym,
     read_text,
 )
@@ -59,7 +59,10 @@ DECLARED_HERE: Final[Mapping[type, Mapping[str, Declaration]]] = {
             read_choice("set", "label", "off"),
             "X-Forwarded-*: 'set' always, 'label' only where a label asks (HRM), 'off' never",
         ),
-        "trusted_proxies": Declaration(read_networks, "peers whose X-Forwarded-* are trusted"),
+        "trusted_proxies": Declaration(
+            read_proxies,
+            "peers whose X-Forwarded-* are trusted; 'unix:' for those of a Unix socket",
+        ),
         "rfc7239": Declaration(read_bool, "also set Forwarded (RFC 7239)"),
         "via": Declaration(read_pseudonym, "pseudonym in Via (RFC 9110 7.6.3); 'off': add no Via"),
         "request_id": Declaration(

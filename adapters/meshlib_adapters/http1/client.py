@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from meshlib.client_claims import Peer
+from meshlib.client_claims import UNIX, Peer
 from meshlib_adapters.http1.client_pace import ClientPace
 from meshlib_adapters.http1.client_socket import UPSTREAM, ClientSocket
 from meshlib_adapters.http1.request_reader import RequestReader
@@ -66,8 +66,10 @@ class HTTP1Client:
         port that it connected to, as `Client.origin`.
         """
         socket, port = self.socket, self.port
-        if socket.claimed is None and port:
-            name = socket.transport.get_extra_info("peername")
+        name = socket.transport.get_extra_info("peername")
+        if socket.claimed is None and (port or isinstance(name, str)):
+            if isinstance(name, str):  # of a Unix socket it is a path, or nothing
+                return UNIX, 0
             return name[0].removeprefix("::ffff:") if isinstance(name, tuple) else "", port
         source, destination = socket.addresses()
         return (

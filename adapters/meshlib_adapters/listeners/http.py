@@ -6,7 +6,7 @@ import asyncio
 import functools
 import os
 import socket
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from meshlib.errors import ProtocolError
 from meshlib.proxy_protocol import ProxyHeader
@@ -53,7 +53,8 @@ class HTTPListener:
         reuse_port: bool = False,
         proxy_protocol: ProxyHeaderPolicy | None = None,
     ) -> list[tuple[str, int]]:
-        """Accept connections there; returns the addresses bound (port 0 picks a free one). Raises
+        """Accept connections there, or on `sock`, which is bound and may be a Unix socket; returns
+        the addresses bound (port 0 picks a free one; of a Unix socket its path and 0). Raises
         OSError as `bind` does.
         """
         loop = self.proxy.loop
@@ -86,7 +87,7 @@ class HTTPListener:
         for listening in server.sockets:
             with socket.socket(fileno=os.dup(listening.fileno())) as same:
                 same.listen(_BACKLOG)
-        addresses = [cast("tuple[str, int]", s.getsockname()[:2]) for s in server.sockets]
+        addresses = [_address(listening.getsockname()) for listening in server.sockets]
         ports = {number for _, number in addresses}
         port_of[0] = ports.pop() if len(ports) == 1 else 0
         return addresses
@@ -123,3 +124,7 @@ class HTTPListener:
     def _stop(self) -> None:
         for server in self._servers:
             server.close()
+
+
+def _address(name: object) -> tuple[str, int]:
+    return (name[0], name[1]) if isinstance(name, tuple) else (str(name), 0)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meshlib.client_claims import UNIX, ForwardingPolicy, Peer
 from meshlib.http1 import ChunkedReader
 from meshlib.mesh import Mesh
 from meshlib.model import (
@@ -25,6 +26,7 @@ from meshlib.model import (
 )
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.asgi import Gateway
+from meshlib_adapters.asgi.scope import peer_of
 from meshlib_adapters.config.http import HTTPSettings
 
 Message = dict[str, Any]
@@ -264,9 +266,26 @@ def test_what_server_and_proxy_say_of_the_client_is_checked() -> None:
         "server": ("/run/socket", None),
     }
     _, (data,) = asyncio.run(exchange(scope, body(b"")))
-    assert b"X-Forwarded-For: unknown\r\n" in data
+    assert b"X-Forwarded-For" not in data
+    assert b"X-Forwarded-Port" not in data
     assert b"X-Forwarded-Proto: http\r\n" in data
     assert requests_in(data) == 1
+
+
+@pytest.mark.parametrize("server", [("/run/socket", None), None])
+@pytest.mark.parametrize("client", [None, ("", 0)])
+def test_a_peer_on_a_unix_socket_is_trusted_only_if_that_is_said(server: Any, client: Any) -> None:
+    scope = {"scheme": "http", "client": client, "server": server}
+    assert peer_of(scope, ForwardingPolicy()) == Peer("unix:", "http", 0)
+    policy = ForwardingPolicy(trusted_proxies=(UNIX,))
+    assert peer_of(scope, policy) == Peer("unix:", "http", 0, trusted=True)
+
+
+@pytest.mark.parametrize("client", [("testclient", 50000), None])
+def test_a_peer_of_whom_nothing_is_known_is_not_on_a_unix_socket(client: Any) -> None:
+    scope = {"scheme": "http", "client": client, "server": ("s", 80)}
+    policy = ForwardingPolicy(trusted_proxies=(UNIX,))
+    assert peer_of(scope, policy) == Peer("", "http", 80)
 
 
 @pytest.mark.parametrize(

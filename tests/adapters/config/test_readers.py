@@ -20,6 +20,7 @@ from meshlib_adapters.config.readers import (
     read_names,
     read_networks,
     read_ports,
+    read_proxies,
     read_pseudonym,
     read_response_size,
     read_share,
@@ -140,6 +141,8 @@ def test_values_are_read_in_every_form(
         (read_engine, "docker.sock", "unix:///"),
         (read_engine, "ftp://host", "unix:///"),
         (read_networks, "10.0.0.1/8", "host bits"),
+        (read_networks, "unix:", "not an address"),
+        (read_proxies, "unix:/run/x", "not an address"),
     ],
 )
 def test_values_that_cannot_be_read_say_why(
@@ -151,6 +154,8 @@ def test_values_that_cannot_be_read_say_why(
 
 def test_networks_are_read_from_a_list_in_text() -> None:
     assert [str(n) for n in read_networks("10.0.0.0/8, ::1")] == ["10.0.0.0/8", "::1/128"]
+    proxies = ["unix:", "10.0.0.0/8"]
+    assert [str(n) for n in read_proxies(proxies)] == proxies
 
 
 def test_a_password_in_a_url_is_never_shown() -> None:
