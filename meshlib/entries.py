@@ -120,6 +120,7 @@ def _likely(key: str) -> str:
     host = host.rpartition("@")[2].lower() or "*"
     if scheme == "sni":
         return f"sni://{host}"
+    path = path.partition("*")[0].rstrip("/")
     return f"{host}{slash}{path}" if scheme in ("", "http", "https") else ""
 
 
@@ -188,6 +189,10 @@ def _host(text: str, before: str) -> str:
 
 
 def _path(text: str) -> str:
+    if "*" in text:
+        message = f"the path is {show(text)}: a path is a prefix, and * stands for itself"
+        hint = 'write a path such as "/api"; it matches /api and everything below it'
+        raise _NoMatch(message, hint)
     try:
         return parse_path_prefix(text)
     except PathError as error:

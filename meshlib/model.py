@@ -270,7 +270,8 @@ class Diagnostic:
 
     `code` is stable and documented ("HRM003"); `service` and `label` say where, `column` is the
     1-based position of the character in the label's value (0: the whole label). `message` says what
-    is wrong, `hint` what to write instead. All of them are bounded (`meshlib.bounds`).
+    is wrong, `hint` what to write instead; `names` are those (`Route.claimed_name`) that are asked
+    for and not routed because of it, as far as they can be read. All is bounded (`meshlib.bounds`).
     """
 
     code: str
@@ -280,12 +281,13 @@ class Diagnostic:
     message: str
     hint: str = ""
     column: int = 0
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "service", bounded_name(self.service))
-        object.__setattr__(self, "label", bounded_name(self.label))
-        object.__setattr__(self, "message", bounded_text(self.message))
-        object.__setattr__(self, "hint", bounded_text(self.hint))
+        for name in ("service", "label"):
+            object.__setattr__(self, name, bounded_name(getattr(self, name)))
+        for name in ("message", "hint"):
+            object.__setattr__(self, name, bounded_text(getattr(self, name)))
 
 
 @dataclass(frozen=True, slots=True)

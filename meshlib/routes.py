@@ -238,8 +238,8 @@ def _unnamed(match: Match) -> str:
     if isinstance(match, ListeningPort):
         return str(match)
     if isinstance(match, ServerName):
-        return f"sni://{match.name or 'any-host'}"
-    host = f"[{match.host}]" if ":" in match.host else match.host or "any-host"
+        return f"sni://{match.name or '*'}"
+    host = f"[{match.host}]" if ":" in match.host else match.host or "*"
     return f"{host}{match.path if match.path != '/' else ''}"
 
 

@@ -13,9 +13,11 @@ from meshlib.errors import AuthorityError, PathError
 from meshlib.labels import codes
 from meshlib.labels.diagnostics import LabelDiagnostics, show
 from meshlib.labels.grammar import Pair, Part
-from meshlib.labels.matches import split_authority, with_likely_scheme, written
-from meshlib.labels.options import report_beside_redirect
+from meshlib.labels.matches import with_likely_scheme, written
+from meshlib.labels.options import is_one_host, report_beside_redirect
+from meshlib.labels.proposals import split_authority
 from meshlib.labels.result import PublishedPort
+from meshlib.labels.slips import redirect_hint
 from meshlib.model import HostPath, Match, RedirectRule, Scheme
 from meshlib.patterns import parse_path_prefix
 
@@ -154,7 +156,7 @@ def _parse_internal_port(value: Part, diagnostics: LabelDiagnostics) -> int | No
     except AuthorityError as error:
         hint = "write the port that the container listens on, for example internal_port=8080"
         try:
-            inside = parse_port(value.text.partition("/")[0].rpartition(":")[2])
+            inside = parse_port(value.text.strip("\"'").partition("/")[0].rpartition(":")[2])
             hint = f"write the container's port only: internal_port={inside}"
         except AuthorityError:
             pass  # nothing in it is a port
@@ -166,7 +168,8 @@ def _parse_internal_port(value: Part, diagnostics: LabelDiagnostics) -> int | No
 def _read_redirect(
     pair: Pair, status: Pair | None, match: Match | None, diagnostics: LabelDiagnostics
 ) -> RedirectRule | None:
-    target = parse_redirect(pair.value, diagnostics)
+    own = match.host if isinstance(match, HostPath) and is_one_host(match) else ""
+    target = parse_redirect(pair.value, diagnostics, own)
     number = _parse_status(status.value, diagnostics) if status else 301
     if target is None or number is None or match is None:
         return None
@@ -202,15 +205,18 @@ def _parse_status(value: Part, diagnostics: LabelDiagnostics) -> int | None:
     return None
 
 
-def parse_redirect(value: Part, diagnostics: LabelDiagnostics) -> RedirectTarget | None:
+def parse_redirect(
+    value: Part, diagnostics: LabelDiagnostics, own: str = ""
+) -> RedirectTarget | None:
     """The target of an `http://`, `https://` or `sni://` URL, the last rendered as https; None when
-    the value is wrong, which is reported. "/" alone counts as no path of its own.
+    the value is wrong, which is reported. "/" alone counts as no path of its own. `own` is the one
+    host of the route, for hints.
     """
     name, mark, rest = value.text.partition("://")
     scheme = name.lower()
     if not mark or scheme not in _SCHEMES:
         message = f"redirect is {show(value.text)}; it must be a whole URL"
-        hint = _url_hint(value.text, diagnostics)
+        hint = redirect_hint(value.text, own) or _url_hint(value.text, diagnostics)
         diagnostics.add(codes.BAD_REDIRECT_URL, message, hint, column=value.column)
         return None
     host_text, tail = split_authority(rest)
@@ -219,7 +225,8 @@ def parse_redirect(value: Part, diagnostics: LabelDiagnostics) -> RedirectTarget
         authority = parse_authority(host_text)
     except AuthorityError as error:
         message = f"redirect is {show(value.text)}: {error}"
-        hint = "write the host to go to: redirect=https://shop.example.com"
+        example = "write the host to go to: redirect=https://shop.example.com"
+        hint = redirect_hint(value.text, own) or example
         column += error.position
         diagnostics.add(codes.BAD_REDIRECT_URL, message, hint, column=column)
         return None

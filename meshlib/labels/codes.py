@@ -84,7 +84,7 @@ BAD_WILDCARD = DiagnosticKind("HRM006", _ERROR, "a `*` is not the whole first la
 BAD_PATH = DiagnosticKind(
     "HRM007",
     _ERROR,
-    "the path in `external_route` is not a path prefix (query, `..`, `//`, spaces)",
+    "the path in `external_route` is not a path prefix (query, `..`, `//`, `*`, spaces)",
 )
 SNI_PATH = DiagnosticKind("HRM008", _ERROR, "an `sni://` route has a path")
 SNI_ADDRESS = DiagnosticKind("HRM009", _ERROR, "an `sni://` route names an IP address")

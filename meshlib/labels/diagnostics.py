@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from meshlib.labels.asked_names import asked_names
 from meshlib.labels.limits import LabelLimits
 from meshlib.labels.suggest import Suggestions
 from meshlib.model import Diagnostic, Severity
@@ -47,23 +48,30 @@ class Diagnostics:
         self.failed: set[str] = set()
         self._most = limits.diagnostics
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for more."""
+        return len(self.kept) >= self._most
+
     def keep(self, diagnostic: Diagnostic) -> None:
         """Keep a diagnostic, or count it."""
-        if len(self.kept) < self._most:
+        if not self.full:
             self.kept.append(diagnostic)
         else:
             self.unreported += 1
 
-    def label(self, key: str) -> LabelDiagnostics:
-        """The collector of the label `key`."""
-        return LabelDiagnostics(self, key)
+    def label(self, key: str, value: str = "") -> LabelDiagnostics:
+        """The collector of the label `key`, which has this `value`."""
+        return LabelDiagnostics(self, key, value)
 
 
 class LabelDiagnostics:
     """Diagnostics of one label; one of severity ERROR marks the label as failed."""
 
-    def __init__(self, diagnostics: Diagnostics, key: str) -> None:
+    def __init__(self, diagnostics: Diagnostics, key: str, value: str) -> None:
         self._diagnostics = diagnostics
+        self._value = value
+        self._names: tuple[str, ...] = ()
         self._count = 0
         self.suggestions = diagnostics.suggestions
         self.blank_hosts = diagnostics.blank_hosts
@@ -85,6 +93,9 @@ class LabelDiagnostics:
             self._diagnostics.failed.add(self.key)
         self._count += 1
         if self._count <= MAX_PER_LABEL:
+            names: tuple[str, ...] = ()
+            if kind.severity is Severity.ERROR and not self._diagnostics.full:
+                names = self._names = self._names or asked_names(self._value)
             self._diagnostics.keep(
                 Diagnostic(
                     kind.code,
@@ -94,6 +105,7 @@ class LabelDiagnostics:
                     message,
                     _printable(hint),
                     column,
+                    names,
                 )
             )
 

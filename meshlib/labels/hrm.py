@@ -19,10 +19,11 @@ from meshlib.labels.diagnostics import Diagnostics, LabelDiagnostics, show
 from meshlib.labels.grammar import Pair, Part, split_elements, split_pair
 from meshlib.labels.interlock import unread_interlock
 from meshlib.labels.limits import MAX_VALUE, LabelLimits
-from meshlib.labels.matches import can_be_proposed, parse_external_route, written
+from meshlib.labels.matches import parse_external_route, written
 from meshlib.labels.options import KEYS, read_options
 from meshlib.labels.result import InternalPort, LabelResult, LabelRoute, PublishedPort
 from meshlib.labels.room import Room
+from meshlib.labels.slips import meant_key, pair_hint, runs_together
 from meshlib.labels.suggest import Suggestions
 from meshlib.model import Match, RedirectRule
 from meshlib.redirects import is_for_plain
@@ -38,6 +39,7 @@ MAX_ELEMENTS = 100
 _OTHER_LABELS = 10
 _LIMITS = LabelLimits()
 
+_ROUTE = "external_route"
 _LEGACY = re.compile(r"(?:[0-9]+[ \t]*=[ \t]*)?[A-Za-z]+://")
 _PROSE_SLIP = "com.docker.mesh.http"  # as one sentence of UCP's documentation had it
 _SHOWN = 10  # routes that a hint rewrites
@@ -73,7 +75,7 @@ def parse_labels(
         name = bounded_name(key)
         if not room.for_label(name, key, labels[key]):
             continue
-        of_label = diagnostics.label(name)
+        of_label = diagnostics.label(name, labels[key])
         for column, route in _read_label(labels[key], of_label, own_ports):
             place = route.match, is_for_plain(route.match, route.action)
             first = routes.get(place)
@@ -239,7 +241,8 @@ def _read_pairs(
         return None
     malformed = diagnostics.failed
     match = parse_external_route(asked.value, diagnostics)
-    if malformed:  # a pair that cannot be read would also be reported as a missing port, and so on
+    # A pair that cannot be read would also be reported as a missing port, and so on.
+    if malformed or (match is None and runs_together(asked.value.text)):
         return None
     # Even with a wrong match the other keys are checked, so that everything is reported at once.
     action = read_action(pairs, match, ports, diagnostics)
@@ -252,6 +255,7 @@ def _read_pairs(
 
 def _collect_pairs(elements: list[Part], diagnostics: LabelDiagnostics) -> dict[str, Pair]:
     pairs: dict[str, Pair] = {}
+    has_route = any(part.text.partition("=")[0].rstrip() == _ROUTE for part in elements)
     for element in elements:
         if diagnostics.hopeless:
             break
@@ -260,36 +264,32 @@ def _collect_pairs(elements: list[Part], diagnostics: LabelDiagnostics) -> dict[
             diagnostics.add(
                 codes.NOT_A_PAIR,
                 f"{show(element.text)} is not key=value",
-                _pair_hint(element.text),
+                pair_hint(element.text, beside=has_route),
                 column=element.column,
             )
             continue
         key = pair.name.text
         if key not in KEYS:
-            meant = diagnostics.suggestions.nearest(key, KEYS, 3)
-            hint = f"did you mean {meant}?" if meant else f"the keys are {', '.join(KEYS)}"
-            message = f"the key {show(key)} is unknown and ignored"
-            diagnostics.add(codes.UNKNOWN_KEY, message, hint, column=pair.name.column)
+            _report_unknown(pair.name, diagnostics, has_route=has_route)
             continue
         if key in pairs:
             message = f"{key} occurs twice; this one counts"
             hint = "leave one of them out"
+            if key == _ROUTE:
+                hint = "each label has one route: give each of the two a label of its own"
             diagnostics.add(codes.REPEATED_KEY, message, hint, column=pair.name.column)
         pairs[key] = pair
     return {key: pair for key, pair in pairs.items() if _has_value(pair, diagnostics)}
 
 
-def _pair_hint(text: str) -> str:
-    if text.lower() in ("true", "false", "1", "0", "yes", "no", "on", "off"):
-        return (
-            "this is the value of a network's label; a service needs "
-            "external_route=http://HOST,internal_port=PORT"
-        )
-    if can_be_proposed(text.lstrip("=")):
-        return f"write external_route={text.lstrip('=')}"
-    if text in KEYS:
-        return f"write {text}=VALUE"
-    return "write KEY=VALUE; a comma always separates two pairs (in a URL, write it as %2C)"
+def _report_unknown(name: Part, diagnostics: LabelDiagnostics, *, has_route: bool) -> None:
+    meant = meant_key(name.text, diagnostics.suggestions)
+    hint = f"did you mean {meant}?" if meant else f"the keys are {', '.join(KEYS)}"
+    kind, message = codes.UNKNOWN_KEY, f"the key {show(name.text)} is unknown and ignored"
+    if meant == _ROUTE and not has_route and not diagnostics.failed:
+        kind = codes.NO_EXTERNAL_ROUTE
+        message = f"external_route is missing; the key {show(name.text)} is unknown"
+    diagnostics.add(kind, message, hint, column=name.column)
 
 
 def _has_value(pair: Pair, diagnostics: LabelDiagnostics) -> bool:

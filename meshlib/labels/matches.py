@@ -9,26 +9,28 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from meshlib.authority import is_ip_address, parse_authority, parse_port
+from meshlib.authority import is_ip_address, parse_port
 from meshlib.errors import AuthorityError, PathError
 from meshlib.labels import codes
 from meshlib.labels.diagnostics import LabelDiagnostics, show
 from meshlib.labels.grammar import Part
+from meshlib.labels.proposals import (
+    SCHEMES,
+    can_be_proposed,
+    host_and_port,
+    split_authority,
+)
+from meshlib.labels.slips import external_route_hint
 from meshlib.model import HostPath, ListeningPort, Match, Scheme, ServerName
-from meshlib.patterns import parse_host_pattern, parse_path_prefix
+from meshlib.patterns import parse_path_prefix
 
 __all__ = [
-    "can_be_proposed",
     "parse_external_route",
-    "split_authority",
     "with_likely_scheme",
     "written",
 ]
 
-_SCHEMES: Final = ("http", "sni", "tcp", "udp")
-_AUTHORITY_END: Final = re.compile(r"[/?#]")
-# A host and a path as people write them; a longer value is not repeated in a hint.
-_MAX_SHOWN: Final = 500
+_SLIPS: Final = re.compile(r"[ \t\r\n;|\"'`(]")
 _EXAMPLE: Final = (
     "write external_route=http://shop.example.com, or external_route=sni://shop.example.com to "
     "pass TLS through"
@@ -41,12 +43,12 @@ def parse_external_route(value: Part, diagnostics: LabelDiagnostics) -> Match | 
     may begin with "*." or be "*", any host; None when the value is wrong, which is reported.
     """
     name, mark, rest = value.text.partition("://")
-    if not mark or name.lower() not in _SCHEMES:
+    if not mark or name.lower() not in SCHEMES:
         message = (
             f"external_route is {show(value.text)}; "
             "it must begin with http://, sni://, tcp:// or udp://"
         )
-        hint = _scheme_hint(value.text, diagnostics)
+        hint = external_route_hint(value.text) or _scheme_hint(value.text, diagnostics)
         diagnostics.add(codes.BAD_SCHEME, message, hint, column=value.column)
         return None
     scheme = Scheme(name.lower())
@@ -55,11 +57,13 @@ def parse_external_route(value: Part, diagnostics: LabelDiagnostics) -> Match | 
         return _parse_port(scheme, Part(rest, column), diagnostics)
     authority, tail = split_authority(rest)
     host = _parse_host(scheme, Part(authority, column), tail, diagnostics)
+    if host is None and _SLIPS.search(authority):
+        return None  # what follows is no path either, or the hint has it
     path_part = Part(tail, column + len(authority))
     if scheme is Scheme.SNI:
         allowed = _check_no_path(authority, path_part, diagnostics)
         return ServerName(host) if host is not None and allowed else None
-    path = _parse_path(path_part, diagnostics)
+    path = _parse_path(path_part, f"{scheme}://{authority}", diagnostics)
     return HostPath(host, path) if host is not None and path is not None else None
 
 
@@ -70,33 +74,6 @@ def written(match: Match) -> str:
     host, path = (match.host, match.path) if isinstance(match, HostPath) else (match.name, "/")
     shown = f"[{host}]" if ":" in host else host or "*"
     return f"{match.scheme}://{shown}{path if path != '/' else ''}"
-
-
-def can_be_proposed(text: str) -> bool:
-    """Whether a hint may show `text` as a value of `external_route`: it is printable, not too long,
-    and there is nothing to report about it.
-    """
-    name, mark, rest = text.partition("://")
-    if not mark or name.lower() not in _SCHEMES:
-        return False
-    if len(text) > _MAX_SHOWN or not text.isprintable():
-        return False
-    authority, tail = split_authority(rest)
-    try:
-        if name.lower() in ("tcp", "udp"):
-            return rest[:1] == ":" and parse_port(rest[1:]) > 0
-        host, port_at = _host_and_port(authority)
-        if name.lower() == "sni":
-            return not port_at and tail in ("", "/") and not is_ip_address(host)
-        return not port_at and bool(parse_path_prefix(tail or "/"))
-    except (AuthorityError, PathError):
-        return False
-
-
-def split_authority(rest: str) -> tuple[str, str]:
-    """The text in front of the first "/", "?" or "#", and the remainder."""
-    end = _AUTHORITY_END.search(rest)
-    return (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
 
 
 def _parse_port(scheme: Scheme, part: Part, diagnostics: LabelDiagnostics) -> ListeningPort | None:
@@ -136,7 +113,7 @@ def _parse_host(scheme: Scheme, part: Part, tail: str, diagnostics: LabelDiagnos
         diagnostics.add(kind, message, _blank_hint(scheme, tail), column=part.column)
         return "" if as_in_hrm else None
     try:
-        host, port_at = _host_and_port(part.text)
+        host, port_at = host_and_port(part.text)
     except AuthorityError as error:
         kind = codes.BAD_WILDCARD if error.reason == "bad_wildcard" else codes.BAD_HOST
         message = f"the host is {show(part.text)}: {error}"
@@ -158,19 +135,6 @@ def _parse_host(scheme: Scheme, part: Part, tail: str, diagnostics: LabelDiagnos
     return host
 
 
-def _host_and_port(text: str) -> tuple[str, int]:
-    """The host pattern, and where the port begins (0: there is none)."""
-    if "*" in text:
-        name, _, port = text.partition(":")
-        pattern = "" if name == "*" else parse_host_pattern(name)
-        if not port:
-            return pattern, 0
-        parse_port(port, position=len(name) + 1)
-        return pattern, len(name) + 1
-    host, number = parse_authority(text)
-    return host, text.rindex(":") + 1 if number is not None else 0
-
-
 def _host_hint(scheme: Scheme, text: str, tail: str, error: AuthorityError) -> str:
     character = text[error.position : error.position + 1]
     if error.reason == "bad_wildcard":
@@ -180,8 +144,10 @@ def _host_hint(scheme: Scheme, text: str, tail: str, error: AuthorityError) -> s
         )
     if error.reason == "bad_port":
         return _without_port(scheme, text.rpartition(":")[0], tail)
-    if character and character in "; \t\r\n":
-        return _SEPARATE
+    if character and _SLIPS.match(character):
+        return external_route_hint(f"{scheme}://{text}{tail}") or _SEPARATE
+    if text.startswith(".") and can_be_proposed(f"{scheme}://*{text}{tail}"):
+        return f"write external_route={scheme}://*{text}{tail} for every name below it"
     if character and character in "${}%":
         return "a variable was not replaced; put its value here"
     return f"write external_route={scheme}://shop.example.com"
@@ -210,7 +176,15 @@ def _check_no_path(authority: str, part: Part, diagnostics: LabelDiagnostics) ->
     return False
 
 
-def _parse_path(part: Part, diagnostics: LabelDiagnostics) -> str | None:
+def _parse_path(part: Part, before: str, diagnostics: LabelDiagnostics) -> str | None:
+    star = part.text.find("*")
+    if star >= 0:
+        meant = before + part.text[:star].rstrip("/")
+        message = f"the path is {show(part.text)}: a path is a prefix, and * stands for itself"
+        shown = meant if can_be_proposed(meant) else "http://shop.example.com/api"
+        hint = f"write external_route={shown}; it matches everything below it, too"
+        diagnostics.add(codes.BAD_PATH, message, hint, column=part.column + star)
+        return None
     try:
         return parse_path_prefix(part.text or "/")
     except PathError as error:
@@ -218,8 +192,8 @@ def _parse_path(part: Part, diagnostics: LabelDiagnostics) -> str | None:
         hint = "write a path such as /api; it matches /api and everything below it"
         if character in "?#":
             hint = f"leave out everything from {character} on: routes match host and path only"
-        elif character in "; \t\r\n":
-            hint = _SEPARATE
+        elif _SLIPS.match(character):
+            hint = external_route_hint(before + part.text) or _SEPARATE
         message = f"the path is {show(part.text)}: {error}"
         diagnostics.add(codes.BAD_PATH, message, hint, column=part.column + error.position)
         return None
@@ -236,7 +210,7 @@ def _scheme_hint(text: str, diagnostics: LabelDiagnostics) -> str:
         if can_be_proposed(f"http://{rest}"):
             return f"write external_route=http://{rest}; TLS is up to the gateway's listeners"
         return _EXAMPLE
-    likely = with_likely_scheme(text, _SCHEMES, diagnostics)
+    likely = with_likely_scheme(text, SCHEMES, diagnostics)
     return next(
         (f"did you mean external_route={one}?" for one in likely if can_be_proposed(one)),
         _EXAMPLE,
@@ -250,6 +224,8 @@ def with_likely_scheme(
     the likeliest first.
     """
     name, mark, rest = text.partition("://")
+    if mark and name.lower() in ("tls", "ssl") and "sni" in schemes:
+        return [f"sni://{rest}"]
     if mark:
         meant = diagnostics.suggestions.nearest(name, schemes)
         return [f"{one}://{rest}" for one in (meant, schemes[0]) if one]
@@ -260,4 +236,4 @@ def with_likely_scheme(
         if text.lower().startswith((f"{scheme}:", f"{scheme}/")):
             kept = (scheme,) if scheme in schemes else ("sni", "http")
             return [f"{one}://{text[len(scheme) :].lstrip(':/')}" for one in kept]
-    return [f"{schemes[0]}://{text}"]
+    return [f"{schemes[0]}://{text.removeprefix('//')}"]

@@ -13,6 +13,7 @@ from meshlib.errors import AuthorityError
 
 __all__ = [
     "OptionValueError",
+    "is_switch",
     "read_cookie_name",
     "read_flag",
     "read_hsts",
@@ -33,6 +34,7 @@ _GRANT = re.compile(
     r"(?:(?:stack|project|service|container|network):)?[A-Za-z0-9][A-Za-z0-9_.-]{0,252}"
 )
 _MAX_GRANTS = 32
+_SWITCHES = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})
 
 
 class OptionValueError(ValueError):
@@ -47,8 +49,14 @@ class OptionValueError(ValueError):
         self.position = position
 
 
+def is_switch(text: str) -> bool:
+    """Whether a text turns something on or off: it names nothing."""
+    return text.lower() in _SWITCHES
+
+
 def read_cookie_name(text: str) -> str:
     """The name of a cookie (RFC 6265 token)."""
+    _refuse_switch(text, "a cookie")
     bad = _NOT_TOKEN.search(text)
     if bad:
         message = f"the character {bad.group()!a} cannot be in the name of a cookie"
@@ -56,6 +64,11 @@ def read_cookie_name(text: str) -> str:
     if not text:
         raise OptionValueError("the name of a cookie is not empty")
     return text
+
+
+def _refuse_switch(text: str, wanted: str) -> None:
+    if is_switch(text):
+        raise OptionValueError(f"it is the name of {wanted}, and no switch")
 
 
 def read_flag(text: str) -> bool:
@@ -77,6 +90,7 @@ def read_proxy_protocol(text: str) -> Literal["v1", "v2"]:
 
 def read_server_name(text: str) -> str:
     """The host name in a certificate, in normal form."""
+    _refuse_switch(text, "the host in a certificate")
     try:
         name = normalize_host(text)
     except AuthorityError as error:
@@ -119,6 +133,7 @@ def read_share_with(text: str) -> tuple[str, ...]:
     """The names in `NAME[;NAME...]`, sorted: of stacks or Compose projects, or with "stack:",
     "project:", "service:", "container:" or "network:" in front.
     """
+    _refuse_switch(text, "a stack")
     names = [name.strip() for name in text.split(";") if name.strip()]
     wrong = next((name for name in names if not _GRANT.fullmatch(name)), None)
     if wrong is not None:

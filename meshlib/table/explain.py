@@ -34,6 +34,7 @@ from meshlib.model import Endpoint, ListeningPort, Route, Scheme
 from meshlib.patterns import path_matches
 from meshlib.redirects import location
 from meshlib.table.compile import Site, Slot
+from meshlib.table.explain_failed import failed_notes
 from meshlib.table.explain_owners import Reason, barred_reasons, owner_notes, owner_of
 from meshlib.table.paths import equivalent_path, has_other_readings, most_readings, readings
 from meshlib.table.routing import RoutingTable
@@ -121,7 +122,7 @@ def explain(
         else:
             notes.append("these readings belong to different routes, so the request is refused")
     sites = table.matching(Scheme.HTTP, host)
-    notes += owner_notes(table, host)
+    notes += owner_notes(table, host) + failed_notes(table.snapshot.diagnostics, host)
     if not sites:
         notes.append("no route names this host or a wildcard above it, and there is no catch-all")
     if isinstance(found, RedirectToTLS) and not secure:
@@ -163,7 +164,7 @@ def _explain_hello(
         else "no server name was sent (only a catch-all, sni://*, can match)"
     ]
     sites = table.matching(Scheme.SNI, host)
-    notes += owner_notes(table, host)
+    notes += owner_notes(table, host) + failed_notes(table.snapshot.diagnostics, host)
     barred = barred_reasons(table, Scheme.SNI, host)
     if isinstance(decision, Terminate):
         notes.append("TLS is terminated; each request is then routed by its own host, as http://")
@@ -194,7 +195,7 @@ def _explain_port(table: RoutingTable, port: ListeningPort) -> Explanation:
     decision = table.route_port(port)
     slot = table.ports.get(port)
     barred = barred_reasons(table, port.scheme, str(port.port))
-    notes = owner_notes(table, str(port))
+    notes = owner_notes(table, str(port)) + failed_notes(table.snapshot.diagnostics, str(port))
     if slot is None:
         return _explanation(
             decision, [*notes, f"no route {'may have' if barred else 'asks for'} {port}"], barred

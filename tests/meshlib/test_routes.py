@@ -88,14 +88,14 @@ def test_a_key_that_is_no_text() -> None:
         ),
         ("b\u00fccher.example", "http://xn--bcher-kva.example", "xn--bcher-kva.example"),
         ("*.example.com/a", "http://*.example.com/a", "*.example.com/a"),
-        ("*", "http://", "any-host"),
-        ("*/api", "http:///api", "any-host/api"),
+        ("*", "http://", "*"),
+        ("*/api", "http:///api", "*/api"),
         ("10.0.0.1", "http://10.0.0.1", "10.0.0.1"),
         ("[::1]/a", "http://::1/a", "[::1]/a"),
         ("::1", "http://::1", "[::1]"),
         ("sni://mail.example.com", "sni://mail.example.com", "sni://mail.example.com"),
         ("sni://*.example.com", "sni://*.example.com", "sni://*.example.com"),
-        ("sni://*", "sni://", "sni://any-host"),
+        ("sni://*", "sni://", "sni://*"),
         ("tcp://:5432", "tcp://:5432", "tcp://:5432"),
         ("udp://:53", "udp://:53", "udp://:53"),
     ],
@@ -347,3 +347,12 @@ def test_whatever_is_given_is_read_or_refused_in_words(key: str, target: Any) ->
     else:
         told = route.label
     assert told or not key
+
+
+def test_any_host_and_a_host_that_is_called_so_are_two() -> None:
+    snapshot = read_routes(
+        {key: ["10.0.0.5:80"] for key in ("*", "any-host", "sni://*", "sni://any-host")}
+        | {"*/a": ["10.0.0.6:80"], "any-host/a": ["10.0.0.7:80"]}
+    )
+    names = {route.upstream.name for route in snapshot.routes if route.upstream is not None}
+    assert names == {"*", "any-host", "sni://*", "sni://any-host", "*/a", "any-host/a"}

@@ -201,7 +201,12 @@ def test_the_target_of_a_redirect_is_read(text: str, url: str, path: str | None)
         ("gopher://b/ c", 10, "write redirect=https://shop.example.com"),
         ("b\u00adc", 10, "write redirect=https://shop.example.com"),
         ("gopher://b c", 10, "write redirect=https://shop.example.com"),
-        ("http://", 17, "write the host to go to: redirect=https://shop.example.com"),
+        (
+            "http://",
+            17,
+            "write redirect=https://shop.example.com for requests without TLS; or "
+            "https=require in its place, which serves those over TLS as well",
+        ),
         ("http://b c", 18, "write the host to go to: redirect=https://shop.example.com"),
         ("http://b/ c", 19, "percent-encode it (a space is %20)"),
         ("http://b/%g", 19, "percent-encode it (a space is %20)"),

@@ -12,11 +12,11 @@ from meshlib.labels.diagnostics import Diagnostics
 from meshlib.labels.grammar import Part
 from meshlib.labels.limits import LabelLimits
 from meshlib.labels.matches import (
-    can_be_proposed,
     parse_external_route,
     with_likely_scheme,
     written,
 )
+from meshlib.labels.proposals import can_be_proposed
 from meshlib.model import Diagnostic, HostPath, ListeningPort, Match, Scheme, ServerName
 
 _LIMITS = LabelLimits()
