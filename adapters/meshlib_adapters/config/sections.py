@@ -146,7 +146,7 @@ class DiscoverySettings:
 
 @dataclass(frozen=True, slots=True)
 class ComposeSettings:
-    """Values for `${NAME}` in files of services."""
+    """Values for `${NAME}` in files of services, and the profiles that run."""
 
     variables: tuple[str, ...] = setting(
         (),
@@ -156,7 +156,13 @@ class ComposeSettings:
     env_file: tuple[str, ...] = setting(
         (),
         read_names,
-        "files of NAME=VALUE for the same, watched; the environment takes precedence",
+        "files of NAME=VALUE for the same, watched; the environment takes precedence; default: "
+        ".env beside the file of services",
+    )
+    profiles: tuple[str, ...] = setting(
+        (),
+        read_names,
+        "profiles whose services are routed, '*' for all; default: the variable COMPOSE_PROFILES",
     )
 
 

@@ -108,7 +108,10 @@ class Settings:
     )
     group: str = setting("", read_text, "... and their only group, instead of the user's own")
     services: tuple[str, ...] = setting(
-        (), read_names, "YAML or Compose files of services, watched"
+        (),
+        read_names,
+        "YAML or Compose files of services, or directories with one, watched; FILE:FILE lays the "
+        "second over the first",
     )
     docker: str | None = setting(None, read_engine, "containers of one engine: true, or its URL")
     swarm: str | None = setting(

@@ -36,8 +36,14 @@ def build_providers(settings: Settings) -> list[Provider]:
         compose, limits = settings.compose, discovery_limits(settings)
         variables = choose_variables(os.environ, compose.variables)
         providers += [
-            FileProvider(path, variables=variables, env_files=compose.env_file, limits=limits)
-            for path in dict.fromkeys(settings.services)
+            FileProvider(
+                [path for path in entry.split(os.pathsep) if path],
+                variables=variables,
+                env_files=compose.env_file,
+                profiles=compose.profiles or None,
+                limits=limits,
+            )
+            for entry in dict.fromkeys(settings.services)
         ]
     if settings.docker is not None or settings.swarm is not None:
         try:

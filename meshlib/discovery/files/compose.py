@@ -1,5 +1,5 @@
-"""Labels and published ports in all the ways of Compose and stack files: mappings, lists, short and
-long forms, variables.
+"""Labels in all the ways of Compose and stack files: mappings, lists, files of labels, variables,
+and layers of several files.
 
 Files of our own form write labels in the same ways, without variables. This module does not know
 what labels mean, and reports nothing about those that are not for routing.
@@ -8,50 +8,77 @@ what labels mean, and reports nothing about those that are not for routing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from meshlib.discovery.files.diagnostics import (
+    BAD_FILE,
     BAD_LABEL,
     BAD_LABELS,
     BAD_VARIABLE,
     LABELS_DIFFER,
-    PORT_NOT_READ,
     REPEATED_LABEL,
     FileDiagnostics,
     show_value,
 )
 from meshlib.discovery.files.interpolation import interpolate
+from meshlib.discovery.files.sources import RESET, Files, Layer, Source, Tagged, layers
+from meshlib.discovery.files.variables import LABEL_KEY, read_assignments
 from meshlib.errors import ConfigurationError
 from meshlib.labels.diagnostics import show
 from meshlib.labels.hrm import is_hrm_label
 from meshlib.labels.limits import MAX_VALUE
-from meshlib.labels.result import PublishedPort
 
-__all__ = ["MAX_PORTS", "ReadLabels", "merge_labels", "read_labels", "read_ports"]
+__all__ = ["ReadLabels", "composed_labels", "merge_labels", "put_on_top", "read_labels"]
 
-# Ports only tell which one is meant when a label names none; nobody means one of a thousand.
-MAX_PORTS = 1000
-
-_RANGE = r"[0-9]{1,5}(?:-[0-9]{1,5})?"
-_SHORT = re.compile(
-    rf"(?:(?:(?:\[[^\]]*\]|[^:\[\]]*):)?(?P<published>(?:{_RANGE})?):)?(?P<target>{_RANGE})(?:/(?P<protocol>[a-z]+))?"
-)
-_NO_HOST = re.compile(r"(?:http|sni)://(?=[/,\s]|\Z)", re.IGNORECASE)
-_ANY_HOST = re.compile(r"(?:http|sni)://\*(?=[/,\s]|\Z)", re.IGNORECASE)
-_LABELS_HINT = 'write labels: {KEY: "VALUE"}'
-_ENTRY_HINT = 'write - "KEY=VALUE"'
-_PORT_HINT = 'write "8080", "80:8080" or {target: 8080, published: 80}'
+_LABELS_HINT: Final = 'write labels: {KEY: "VALUE"}'
+_ENTRY_HINT: Final = 'write - "KEY=VALUE"'
+_FILE_HINT: Final = 'write label_file: "PATH", or a list of paths'
+_NO_HOST: Final = re.compile(r"(?:http|sni)://(?=[/,\s]|\Z)", re.IGNORECASE)
+_ANY_HOST: Final = re.compile(r"(?:http|sni)://\*(?=[/,\s]|\Z)", re.IGNORECASE)
 
 
 class ReadLabels(NamedTuple):
-    """`labels` as texts; `failed` has the keys of routing labels that could not be read. When not
-    `readable`, any label may have been among those.
+    """`labels` as texts; `failed` has the keys of routing labels that could not be read, `reset`
+    those that a layer takes away from those below it. When not `readable`, any label may have been
+    among those that failed.
     """
 
     labels: Mapping[str, str]
     failed: frozenset[str] = frozenset()
     readable: bool = True
+    reset: frozenset[str] = frozenset()
+
+
+def composed_labels(
+    sources: Sequence[Source], service: str, files: Files, diagnostics: FileDiagnostics
+) -> ReadLabels:
+    """The labels of a service of Compose: those of its `label_file`, of `labels`, which have
+    precedence over these, and of `deploy.labels`, which have it over both.
+    """
+    found = put_on_top(
+        _of_files(layers(sources, service, "label_file"), files, diagnostics),
+        *(_read(layer, diagnostics) for layer in layers(sources, service, "labels")),
+    )
+    deploy = ReadLabels({})
+    for layer in layers(sources, service, "deploy"):
+        if not isinstance(layer.value, dict):
+            diagnostics.add(
+                BAD_LABELS,
+                layer.place,
+                f"{show_value(layer.value)} is not a mapping",
+                'write deploy: {labels: {KEY: "VALUE"}}',
+            )
+            deploy = deploy._replace(readable=False)
+    deploy = put_on_top(
+        deploy,
+        *(_read(layer, diagnostics) for layer in layers(sources, service, "deploy", "labels")),
+    )
+    return merge_labels(found, deploy, f"services.{service}", diagnostics)
+
+
+def _read(layer: Layer, diagnostics: FileDiagnostics) -> ReadLabels:
+    return read_labels(layer.value, layer.place, diagnostics, layer.source.variables)
 
 
 def read_labels(
@@ -69,12 +96,16 @@ def read_labels(
         return ReadLabels({}, readable=False)
     labels: dict[str, str] = {}
     failed: set[str] = set()
+    reset: set[str] = set()
     pairs = (
         _pairs_of_mapping(value, place, diagnostics)
         if isinstance(value, dict)
         else _pairs_of_list(value, place, diagnostics, failed)
     )
     for key, text, where in pairs:
+        if isinstance(text, Tagged) and text.tag == RESET:
+            reset.add(key)
+            continue
         try:
             if variables is not None and isinstance(value, list):
                 key = _short_enough(key, variables)
@@ -98,7 +129,21 @@ def read_labels(
                     error.message,
                     error.hint,
                 )
-    return ReadLabels(labels, frozenset(failed - labels.keys()))
+    return ReadLabels(labels, frozenset(failed - labels.keys()), reset=frozenset(reset))
+
+
+def put_on_top(base: ReadLabels, *above: ReadLabels) -> ReadLabels:
+    """The labels of all layers together; those of a later one have precedence, and one that failed
+    there has none of the value below it.
+    """
+    labels, failed, readable = dict(base.labels), set(base.failed), base.readable
+    for layer in above:
+        for key in layer.reset | layer.failed:
+            labels.pop(key, None)
+        failed = (failed - layer.labels.keys() - layer.reset) | layer.failed
+        labels |= layer.labels
+        readable = readable and layer.readable
+    return ReadLabels(labels, frozenset(failed), readable)
 
 
 def merge_labels(
@@ -114,45 +159,42 @@ def merge_labels(
                 message,
                 "keep one: deploy.labels for a Swarm, labels for plain containers",
             )
-    labels = {
-        key: value for key, value in service.labels.items() if key not in deploy.failed
-    } | dict(deploy.labels)
+    return put_on_top(service, deploy)
+
+
+def _of_files(found: Iterable[Layer], files: Files, diagnostics: FileDiagnostics) -> ReadLabels:
+    result = ReadLabels({})
+    for layer in found:
+        names = layer.value if isinstance(layer.value, list) else [layer.value]
+        for name in names:
+            try:
+                if not isinstance(name, str):
+                    raise ConfigurationError(
+                        f"{show_value(name)} is not the path of a file", hint=_FILE_HINT
+                    )
+                source = layer.source
+                read = files.text(interpolate(name, source.variables), source.directory)
+                above = _of_text(str(read.content), read.path, source.variables, diagnostics)
+            except ConfigurationError as error:
+                diagnostics.add(BAD_FILE, layer.place, error.message, error.hint)
+                above = ReadLabels({}, readable=False)
+            result = put_on_top(result, above)
+    return result
+
+
+def _of_text(
+    text: str, path: str, variables: Mapping[str, str], diagnostics: FileDiagnostics
+) -> ReadLabels:
+    labels, problems = read_assignments(text, variables, key=LABEL_KEY)
+    for problem in problems:
+        if problem.name and not is_hrm_label(problem.name):
+            continue
+        diagnostics.add(BAD_LABEL, f"{path}:{problem.line}", problem.message, "write KEY=VALUE")
+    failed = frozenset(problem.name for problem in problems if is_hrm_label(problem.name))
+    readable = all(problem.name for problem in problems)
     return ReadLabels(
-        labels,
-        (service.failed | deploy.failed) - labels.keys(),
-        service.readable and deploy.readable,
+        {key: value for key, value in labels.items() if key not in failed}, failed, readable
     )
-
-
-def read_ports(
-    value: object, place: str, diagnostics: FileDiagnostics, variables: Mapping[str, str]
-) -> tuple[PublishedPort, ...]:
-    """The published ports in `value`, a list of short and long forms; a range of ports counts as
-    each of them.
-    """
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        diagnostics.add(PORT_NOT_READ, place, f"{show_value(value)} is not a list", _PORT_HINT)
-        return ()
-    found: list[PublishedPort] = []
-    for index, entry in enumerate(value):
-        where = f"{place}[{index}]"
-        try:
-            found += (
-                _long(entry, variables) if isinstance(entry, dict) else _short(entry, variables)
-            )
-        except ConfigurationError as error:
-            diagnostics.add(PORT_NOT_READ, where, error.message, error.hint)
-        if len(found) > MAX_PORTS:
-            diagnostics.add(
-                PORT_NOT_READ,
-                where,
-                f"more than {MAX_PORTS} ports are not read",
-                "name internal_port in each label",
-            )
-            break
-    return tuple(found[:MAX_PORTS])
 
 
 def _replaced(text: str, variables: Mapping[str, str]) -> str:
@@ -213,7 +255,7 @@ def _pairs_of_list(
 
 
 def _short_enough(text: str, variables: Mapping[str, str]) -> str:
-    # Cut, it would be another key or port.
+    # Cut, it would be another key.
     found = interpolate(text, variables)
     if found is not text and len(found) > MAX_VALUE:
         raise ConfigurationError(
@@ -230,63 +272,11 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) or (isinstance(value, int) and value.bit_length() <= 64):
+    if isinstance(value, float):
+        # As Compose writes numbers: 8.0 is 8.
+        return str(int(value)) if value.is_integer() and abs(value) < 1e21 else str(value)
+    if isinstance(value, int) and value.bit_length() <= 64:
         return str(value)
     raise ConfigurationError(
         f"{show_value(value)} is not a string", hint="put the label's value in quotation marks"
     )
-
-
-def _short(entry: object, variables: Mapping[str, str]) -> list[PublishedPort]:
-    text = _port_text(entry, variables)
-    match = _SHORT.fullmatch(text)
-    if match is None:
-        raise ConfigurationError(f"{show(text)} is not a port", hint=_PORT_HINT)
-    return _ports(match["target"], match["published"] or "", match["protocol"] or "tcp", "ingress")
-
-
-def _long(entry: Mapping[str, object], variables: Mapping[str, str]) -> list[PublishedPort]:
-    target, published, protocol, mode = (
-        _port_text(default if entry.get(key) is None else entry[key], variables)
-        for key, default in (
-            ("target", ""),
-            ("published", ""),
-            ("protocol", "tcp"),
-            ("mode", "ingress"),
-        )
-    )
-    return _ports(target, published, protocol, mode)
-
-
-def _port_text(value: object, variables: Mapping[str, str]) -> str:
-    if isinstance(value, str):
-        return _short_enough(value, variables)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535:
-        return str(value)
-    raise ConfigurationError(f"{show_value(value)} is not a port", hint=_PORT_HINT)
-
-
-def _ports(target: str, published: str, protocol: str, mode: str) -> list[PublishedPort]:
-    targets = _range(target)
-    outside = range(0) if published in ("", "0") else _range(published)
-    if len(outside) != len(targets):
-        if outside and len(targets) > 1:
-            raise ConfigurationError(
-                f"{show(published)} and {show(target)} are not equally many ports", hint=_PORT_HINT
-            )
-        # One of several, or any free one: only the engine knows.
-        return [PublishedPort(port, None, protocol, mode) for port in targets]
-    return [
-        PublishedPort(port, seen, protocol, mode)
-        for port, seen in zip(targets, outside, strict=True)
-    ]
-
-
-def _range(text: str) -> range:
-    if not re.fullmatch(_RANGE, text, re.ASCII):
-        raise ConfigurationError(f"{show(text)} is not a port", hint=_PORT_HINT)
-    first, _, last = text.partition("-")
-    found = range(int(first), int(last or first) + 1)
-    if not found or found[0] < 1 or found[-1] > 65535:
-        raise ConfigurationError(f"{show(text)} is not within 1-65535", hint=_PORT_HINT)
-    return found

@@ -6,6 +6,7 @@ meaning of a code never changes.
 
 from __future__ import annotations
 
+from meshlib.discovery.files.sources import Tagged
 from meshlib.labels.diagnostics import DiagnosticKind, show
 from meshlib.model import Diagnostic, Severity
 from meshlib.nearest_word import nearest
@@ -13,6 +14,9 @@ from meshlib.nearest_word import nearest
 __all__ = [
     "BAD_ENDPOINT",
     "BAD_ENDPOINTS",
+    "BAD_ENV_LINE",
+    "BAD_FILE",
+    "BAD_KEY",
     "BAD_LABEL",
     "BAD_LABELS",
     "BAD_PROTOCOL",
@@ -21,9 +25,12 @@ __all__ = [
     "BAD_STRATEGY",
     "BAD_VARIABLE",
     "CATALOGUE",
+    "CONFLICT",
+    "INACTIVE",
     "LABELS_DIFFER",
     "MAX_DIAGNOSTICS",
     "NO_ENDPOINTS",
+    "NO_NAME",
     "PORT_NOT_READ",
     "REPEATED_LABEL",
     "UNKNOWN_KEY",
@@ -52,6 +59,19 @@ BAD_STRATEGY = DiagnosticKind(
     Severity.ERROR,
     "`strategy` is not known, or ignores weights that differ; the default serves",
 )
+BAD_FILE = DiagnosticKind(
+    "SVC010",
+    Severity.ERROR,
+    "a file or service that `include`, `extends` or `label_file` names cannot be read",
+)
+CONFLICT = DiagnosticKind(
+    "SVC011",
+    Severity.ERROR,
+    "a file and one that it includes have different services of one name; the first counts",
+)
+BAD_KEY = DiagnosticKind(
+    "SVC012", Severity.ERROR, "a key of a Compose file has a value that Compose refuses"
+)
 UNKNOWN_KEY = DiagnosticKind("SVC101", Severity.WARNING, "a key is not known and ignored")
 NO_ENDPOINTS = DiagnosticKind(
     "SVC102", Severity.WARNING, "a service with routes has no `endpoints`"
@@ -62,10 +82,24 @@ PORT_NOT_READ = DiagnosticKind(
 REPEATED_LABEL = DiagnosticKind(
     "SVC104", Severity.WARNING, "a label stands twice in a list; the last one counts"
 )
+NO_NAME = DiagnosticKind(
+    "SVC105",
+    Severity.WARNING,
+    "`network_mode` leaves a service with routes without a name on a network, and it has no "
+    "`endpoints`",
+)
+BAD_ENV_LINE = DiagnosticKind(
+    "SVC106", Severity.WARNING, "a line of a file of variables cannot be read"
+)
 LABELS_DIFFER = DiagnosticKind(
     "SVC201",
     Severity.INFO,
     "`labels` and `deploy.labels` differ in a routing label; `deploy.labels` counts",
+)
+INACTIVE = DiagnosticKind(
+    "SVC202",
+    Severity.INFO,
+    "a service with routing labels is in no active profile, so that it is not routed",
 )
 
 CATALOGUE = (
@@ -78,16 +112,23 @@ CATALOGUE = (
     BAD_PROXY_HEADER,
     BAD_PROTOCOL,
     BAD_STRATEGY,
+    BAD_FILE,
+    CONFLICT,
+    BAD_KEY,
     UNKNOWN_KEY,
     NO_ENDPOINTS,
     PORT_NOT_READ,
     REPEATED_LABEL,
+    NO_NAME,
+    BAD_ENV_LINE,
     LABELS_DIFFER,
+    INACTIVE,
 )
 
 # A generated file that is wrong in one way is wrong so ten thousand times; who has mended twenty
 # sees the next ones.
 MAX_DIAGNOSTICS = 20
+_MAX_KNOWN = 20  # keys that a hint lists
 
 
 class FileDiagnostics:
@@ -116,7 +157,9 @@ class FileDiagnostics:
             if key in known or (isinstance(key, str) and key.startswith("x-")):
                 continue
             meant = nearest(key, known) if isinstance(key, str) else None
-            hint = f"did you mean {meant}?" if meant else f"known are {', '.join(known)}"
+            hint = f"known are {', '.join(known)}"
+            if meant or len(known) > _MAX_KNOWN:
+                hint = f"did you mean {meant}?" if meant else "leave it out, or begin it with x-"
             self.add(UNKNOWN_KEY, place, f"the key {show_value(key)} is not known", hint)
 
 
@@ -132,6 +175,8 @@ def show_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, Tagged):
+        return f"a value with the tag {show(value.tag, 40)}"
     if isinstance(value, int) and value.bit_length() > 64:
         return "a huge number"  # Python refuses to write out integers beyond 4300 digits
     return show(str(value))

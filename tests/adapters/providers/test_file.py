@@ -6,13 +6,14 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from meshlib.errors import ConfigurationError
 from meshlib.model import Snapshot
-from meshlib_adapters.providers.file import FileProvider, load_document
+from meshlib_adapters.providers.file import FileProvider
 
 DOCUMENT = """\
 services:
@@ -208,36 +209,17 @@ def test_refresh_does_not_wait_for_the_next_look(tmp_path: Path) -> None:
     anyio.run(story)
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (b"a: [1", "file.yml:1:6: while parsing a flow sequence"),
-        (b"a:\n  b: 1\n  b: 2\n", "file.yml:3:3: the key 'b' is here twice"),
-        (b"a: !reset null", "file.yml:1:4: could not determine a constructor for the tag '!reset'"),
-        (
-            b"a: 1\n---\nb: 2",
-            "file.yml:2:1: expected a single document in the stream but found another document",
-        ),
-        (b"a: \xff\xfe", "file.yml: is not YAML: "),
-        (b"a: 2026-99-99", "file.yml: is not YAML: "),
-        (b"[" * 5000, "file.yml"),
-        (b"# nothing", "file.yml: is empty (write 'services: {}' for no services)"),
-    ],
-)
-def test_what_is_wrong_is_said_with_its_place(text: bytes, said: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        load_document(text, where="file.yml")
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_merge_keys_and_anchors_are_no_repeated_keys() -> None:
-    text = b"x: &x {a: 1, b: 2}\ny: {<<: *x, b: 3}\n"
-    assert load_document(text, where="") == {"x": {"a": 1, "b": 2}, "y": {"a": 1, "b": 3}}
-
-
 def test_the_provider_shows_its_file_and_state() -> None:
     assert repr(FileProvider("a.yml")) == "<FileProvider a.yml starting>"
+    assert FileProvider(["a.yml", Path("b.yml")]).name == "static:a.yml:b.yml"
+
+
+@pytest.mark.parametrize("path", [3, None, "", [], ["a.yml", 3], b"a.yml", {"a.yml": 1}, "a\0b"])
+def test_what_is_no_path_is_refused_at_once(path: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        FileProvider(path)
+    assert "is not the path of a file" in caught.value.message
+    assert caught.value.hint.startswith('write FileProvider("compose.yml")')
 
 
 COMPOSED = """\
@@ -298,5 +280,109 @@ def test_variables_come_from_files_which_are_watched(tmp_path: Path) -> None:
         )
         two.write_text("DOMAIN=new.example.com\n")
         assert hosts(await reading) == ["new.example.com"]
+
+    asyncio.run(story())
+
+
+def routed(name: str, **more: str) -> str:
+    label = f"com.docker.ucp.mesh.http=external_route=http://{name},internal_port=80"
+    rest = "".join(f", {key}: {value}" for key, value in more.items())
+    return f'services: {{{name}: {{image: x, labels: ["{label}"]{rest}}}}}\n'
+
+
+def test_files_of_one_project_are_laid_over_each_other_and_watched(tmp_path: Path) -> None:
+    async def story() -> None:
+        base, over = tmp_path / "base.yml", tmp_path / "over" / "prod.yml"
+        over.parent.mkdir()
+        base.write_text(routed("shop") + "include: [more.yml]\n")
+        over.write_text("services: {shop: {labels: {x: $$}, label_file: shop.labels}}\n")
+        (tmp_path / "more.yml").write_text(routed("more"))
+        (tmp_path / "shop.labels").write_text(
+            "com.docker.ucp.mesh.http.2=external_route=http://$DOMAIN,internal_port=80\n"
+        )
+        provider = FileProvider([base, over], poll=0.01)
+        snapshots = provider.snapshots()
+        assert hosts(await following(snapshots)) == ["more", "shop"]
+        (tmp_path / ".env").write_text("DOMAIN=a.example\n")  # comes, and is seen
+        assert hosts(await following(snapshots)) == ["more", "shop", "a.example"]
+        (tmp_path / "more.yml").write_text(routed("else"))
+        assert hosts(await following(snapshots)) == ["else", "shop", "a.example"]
+        (tmp_path / "more.yml").unlink()
+        snapshot = await following(snapshots)
+        assert [(route.host, route.degraded) for route in snapshot.routes] == [
+            ("else", True),
+            ("shop", False),
+            ("a.example", False),
+        ]
+        assert provider.status.state == "ok"
+        ((code, place),) = {(d.code, d.label) for d in snapshot.diagnostics}
+        assert (code, place) == ("SVC010", "include[0]")
+        over.write_text("services: {shop: !reset null}\n")
+        snapshot = await following(snapshots)
+        assert [(route.host, route.degraded) for route in snapshot.routes] == [("else", True)]
+        over.write_text("services: [\n")
+        await until_degraded(provider, snapshots)
+        assert provider.status.reason.startswith(f"{over}:2:1: ")
+
+    asyncio.run(story())
+
+
+async def until_degraded(provider: FileProvider, snapshots: AsyncIterator[Snapshot]) -> None:
+    reading = asyncio.create_task(following(snapshots))
+    await until(lambda: provider.status.state == "degraded")
+    reading.cancel()
+
+
+def test_a_directory_is_read_as_compose_reads_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        provider = FileProvider(tmp_path, poll=0.01, profiles=["a"])
+        snapshots = provider.snapshots()
+        reading = asyncio.create_task(following(snapshots))
+        await until(lambda: provider.status.state == "degraded")
+        assert provider.status.reason == (
+            f"{tmp_path}: there is no Compose file in the directory "
+            "(name the file, or call it compose.yaml)"
+        )
+        (tmp_path / "docker-compose.yml").write_text(routed("one", profiles="[a]"))
+        assert hosts(await reading) == ["one"]
+        (tmp_path / "compose.yml").write_text(routed("two", profiles="[b]") + "name: x\n")
+        assert hosts(await following(snapshots)) == []
+        (tmp_path / "compose.override.yml").write_text(
+            routed("three").replace("services: {", "services: {two: {profiles: !reset []}, ")
+        )
+        assert hosts(await following(snapshots)) == ["three", "two"]
+
+    asyncio.run(story())
+
+
+def test_files_with_variables_refer_to_each_other(tmp_path: Path) -> None:
+    async def story() -> None:
+        path, one, two = (tmp_path / name for name in ("stack.yml", "one.env", "two.env"))
+        path.write_text(COMPOSED)
+        (tmp_path / ".env").write_text("DOMAIN=unused\n")
+        one.write_text("BASE=example.com\n")
+        two.write_text("DOMAIN=shop.${BASE}\n")
+        provider = FileProvider(path, poll=0.01, env_files=[one, two])
+        assert hosts(await following(provider.snapshots())) == ["shop.example.com"]
+
+    asyncio.run(story())
+
+
+def test_a_file_outside_is_not_read(tmp_path: Path) -> None:
+    async def story() -> None:
+        path, more = tmp_path / "stack.yml", tmp_path / "more.yml"
+        path.write_text("include: [more.yml]\nservices: {}\n")
+        more.symlink_to(tmp_path.parent / "outside.yml")
+        (tmp_path.parent / "outside.yml").write_text(routed("outside"))
+        provider = FileProvider(path, poll=0.01)
+        snapshots = provider.snapshots()
+        snapshot = await following(snapshots)
+        assert hosts(snapshot) == []
+        (diagnostic,) = snapshot.diagnostics
+        assert diagnostic.code == "SVC010"
+        assert f"'more.yml' is outside {tmp_path}" in diagnostic.message
+        more.unlink()
+        more.write_text(routed("inside"))
+        assert hosts(await following(snapshots)) == ["inside"]
 
     asyncio.run(story())

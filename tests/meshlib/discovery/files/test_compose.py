@@ -1,4 +1,4 @@
-"""Labels and ports in each way that Compose files write them."""
+"""Labels in each way that Compose files write them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshlib.discovery.files.compose import (
-    MAX_PORTS,
     ReadLabels,
+    composed_labels,
     merge_labels,
+    put_on_top,
     read_labels,
-    read_ports,
 )
 from meshlib.discovery.files.diagnostics import FileDiagnostics
+from meshlib.discovery.files.sources import NO_FILES, Files, Source, Tagged
 from meshlib.labels.hrm import parse_labels
 from meshlib.labels.limits import MAX_VALUE
-from meshlib.labels.result import PublishedPort
+from tests.support.texts import Texts
 
 KEY = "com.docker.ucp.mesh.http"
 VARIABLES = {"DOMAIN": "a.example.com", "N": "80", "RANGE": "8000-8001"}
@@ -39,8 +40,17 @@ def read(
         ({}, {}),
         ([], {}),
         (
-            {"a": "b", "c": True, "d": False, "e": 5, "f": 1.5, "g": None},
-            {"a": "b", "c": "true", "d": "false", "e": "5", "f": "1.5", "g": ""},
+            {"a": "b", "c": True, "d": False, "e": 5, "f": 1.5, "g": None, "h": 8.0, "i": 1e30},
+            {
+                "a": "b",
+                "c": "true",
+                "d": "false",
+                "e": "5",
+                "f": "1.5",
+                "g": "",
+                "h": "8",
+                "i": "1e+30",
+            },
         ),
         (["a=b", "c", "d=e=f", "g="], {"a": "b", "c": "", "d": "e=f", "g": ""}),
         ([f"{KEY}.$N=http://${{DOMAIN}}"], {f"{KEY}.80": "http://a.example.com"}),
@@ -168,11 +178,6 @@ def test_variables_that_make_a_label_too_long_cost_themselves_only() -> None:
         "HRM002",
         "HRM002",
     ]
-    diagnostics = FileDiagnostics("shop")
-    assert read_ports(["$LONG:80", "81"], "ports", diagnostics, variables) == (
-        PublishedPort(81, None, "tcp", "ingress"),
-    )
-    assert [one.code for one in diagnostics.kept] == ["SVC103"]
 
 
 def test_the_last_of_equal_keys_counts() -> None:
@@ -206,82 +211,6 @@ def test_deploy_labels_count_before_labels() -> None:
     assert not merge_labels(ReadLabels({}, readable=False), deploy, "", diagnostics).readable
 
 
-def ports(value: object) -> tuple[list[tuple[object, ...]], list[tuple[str, str, str]]]:
-    diagnostics = FileDiagnostics("shop")
-    found = read_ports(value, "ports", diagnostics, VARIABLES)
-    return [(p.target, p.published, p.protocol, p.mode) for p in found], [
-        (d.code, d.label, d.message) for d in diagnostics.kept
-    ]
-
-
-@pytest.mark.parametrize(
-    ("entry", "expected"),
-    [
-        (8080, [(8080, None)]),
-        ("8080", [(8080, None)]),
-        ("80:8080", [(8080, 80)]),
-        (":8080", [(8080, None)]),
-        ("0:8080", [(8080, None)]),
-        ("127.0.0.1:80:8080", [(8080, 80)]),
-        ("127.0.0.1::8080", [(8080, None)]),
-        ("[::1]:80:8080", [(8080, 80)]),
-        ("[::1]::8080", [(8080, None)]),
-        ("3000-3002", [(3000, None), (3001, None), (3002, None)]),
-        ("90-91:8080-8081", [(8080, 90), (8081, 91)]),
-        ("90-99:8080", [(8080, None)]),
-        ("$N:$RANGE", None),
-        ("$RANGE:$RANGE", [(8000, 8000), (8001, 8001)]),
-        ({"target": 8080}, [(8080, None)]),
-        ({"target": "8080", "published": "$N", "name": "web"}, [(8080, 80)]),
-        ({"target": 8080, "published": 80, "protocol": None, "mode": "ingress"}, [(8080, 80)]),
-        ({"target": 8080, "published": "90-99"}, [(8080, None)]),
-        ({"published": 80}, None),
-        ({"target": [8080]}, None),
-        ("0", None),
-        ("65536", None),
-        (-1, None),
-        ("9-8", None),
-        ("80:", None),
-        ("a:80", None),
-        ("80/TCP/x", None),
-        ("$NONE", None),
-        (True, None),
-        pytest.param(16**5000, None, id="huge"),
-        (None, None),
-        ("\u0668\u0660", None),
-        ({"target": "\u0668\u0660"}, None),
-    ],
-)
-def test_a_wrong_port_costs_no_other(
-    entry: object, expected: list[tuple[object, ...]] | None
-) -> None:
-    found, said = ports([entry, "1"])
-    if expected is None:
-        assert found == [(1, None, "tcp", "ingress")]
-        assert [(code, place) for code, place, _ in said] == [("SVC103", "ports[0]")]
-    else:
-        assert found == [(*pair, "tcp", "ingress") for pair in expected] + [
-            (1, None, "tcp", "ingress")
-        ]
-        assert said == []
-
-
-def test_protocol_and_mode() -> None:
-    found, _ = ports(["53:53/udp", {"target": 80, "protocol": "sctp", "mode": "host"}])
-    assert found == [(53, 53, "udp", "ingress"), (80, None, "sctp", "host")]
-
-
-def test_no_ports_and_ports_of_another_kind() -> None:
-    assert ports(None) == ([], [])
-    assert ports("80") == ([], [("SVC103", "ports", "'80' is not a list")])
-
-
-def test_ports_have_a_limit() -> None:
-    found, said = ports(["1-65535", "1-65535"])
-    assert len(found) == MAX_PORTS
-    assert said == [("SVC103", "ports[0]", "more than 1000 ports are not read")]
-
-
 ANYTHING = st.recursive(
     st.none()
     | st.booleans()
@@ -307,7 +236,124 @@ def test_anything_is_read_or_reported(value: object) -> None:
     assert all(isinstance(text, str) for text in found.labels.values())
     assert not found.failed & found.labels.keys()
     assert found.readable or said
+
+
+def test_a_layer_is_put_on_top_of_others() -> None:
+    base = ReadLabels({"a": "1", "b": "1", "c": "1", "d": "1"}, frozenset({"e", "f", "g"}))
+    above = ReadLabels({"a": "2", "e": "2"}, frozenset({"b"}), reset=frozenset({"c", "f"}))
+    assert put_on_top(base, above) == ReadLabels({"a": "2", "d": "1", "e": "2"}, frozenset("bg"))
+    assert put_on_top(base) == base
+    assert not put_on_top(base, ReadLabels({}, readable=False)).readable
+
+
+def test_reset_takes_a_label_away() -> None:
+    found, said = read({KEY: Tagged("!reset", None), "other": Tagged("!reset", "x"), "a": "b"})
+    assert (found, said) == (ReadLabels({"a": "b"}, reset=frozenset({KEY, "other"})), [])
+    found, said = read({KEY: Tagged("!vault", "x")})
+    assert found == ReadLabels({}, frozenset({KEY}))
+    assert said == [("SVC003", f"labels.{KEY}", "a value with the tag '!vault' is not a string")]
+
+
+def composed(
+    *values: object, files: Files = NO_FILES
+) -> tuple[ReadLabels, list[tuple[str, str, str]]]:
     diagnostics = FileDiagnostics("shop")
-    for port in read_ports(value, "ports", diagnostics, VARIABLES):
-        assert isinstance(port, PublishedPort)
-        assert 1 <= port.target <= 65535
+    sources = [
+        Source(value, VARIABLES, file, "/srv")
+        for value, file in zip(values, ("", "over.yml", "last.yml"), strict=False)
+    ]
+    found = composed_labels(sources, "shop", files, diagnostics)
+    return found, [(d.code, d.label, d.message) for d in diagnostics.kept]
+
+
+def test_the_labels_of_several_files_add_up() -> None:
+    base = {"labels": [f"{KEY}=1", f"{KEY}.a=1"], "deploy": {"labels": {f"{KEY}.d": "1"}}}
+    over = {"labels": {KEY: "2", f"{KEY}.b": "$DOMAIN"}, "deploy": {"labels": [f"{KEY}.d=2"]}}
+    found, said = composed(base, over, {"deploy": {"replicas": 2}})
+    assert found.labels == {
+        KEY: "2",
+        f"{KEY}.a": "1",
+        f"{KEY}.b": "a.example.com",
+        f"{KEY}.d": "2",
+    }
+    assert said == []
+
+
+def test_override_and_reset_leave_out_what_is_below() -> None:
+    base = {"labels": {KEY: "1"}, "deploy": {"labels": {f"{KEY}.d": "1"}}}
+    assert composed(base, {"labels": Tagged("!override", ["a=2"])})[0].labels == {
+        "a": "2",
+        f"{KEY}.d": "1",
+    }
+    assert composed(base, {"labels": Tagged("!reset", None)})[0].labels == {f"{KEY}.d": "1"}
+    assert composed(base, {"deploy": Tagged("!reset", {})})[0].labels == {KEY: "1"}
+    assert composed(base, {"labels": {KEY: Tagged("!reset", None)}})[0].labels == {f"{KEY}.d": "1"}
+
+
+def test_a_wrong_layer_hides_the_value_below_it() -> None:
+    found, said = composed({"labels": {KEY: "1", "a": "b"}}, {"labels": {KEY: "$NONE"}})
+    assert found == ReadLabels({"a": "b"}, frozenset({KEY}))
+    assert said == [
+        ("SVC006", f"over.yml: services.shop.labels.{KEY}", "the variable NONE has no value")
+    ]
+    found, said = composed({"deploy": 5, "labels": {KEY: "1"}}, {"deploy": {"labels": 6}})
+    assert found == ReadLabels({KEY: "1"}, readable=False)
+    assert [(code, place) for code, place, _ in said] == [
+        ("SVC002", "services.shop.deploy"),
+        ("SVC002", "over.yml: services.shop.deploy.labels"),
+    ]
+
+
+def test_files_of_labels_are_below_labels() -> None:
+    files = Texts(
+        {
+            "a.labels": f"# of us\n{KEY}.1=external_route=http://$DOMAIN\n{KEY}.2='$NONE'\nx=1\n",
+            "b.labels": f"{KEY}.2=two\nx=2",
+        }
+    )
+    value = {"label_file": ["a.labels", "$B"], "labels": {"x": "3", f"{KEY}.3": "three"}}
+    sources = [Source(value, {"DOMAIN": "a", "B": "b.labels"}, "", "/srv")]
+    diagnostics = FileDiagnostics("shop")
+    found = composed_labels(sources, "shop", files, diagnostics)
+    assert found.labels == {
+        f"{KEY}.1": "external_route=http://a",
+        f"{KEY}.2": "two",
+        "x": "3",
+        f"{KEY}.3": "three",
+    }
+    assert (diagnostics.kept, files.asked) == ([], ["/srv/a.labels", "/srv/b.labels"])
+    assert composed({"label_file": "a.labels"}, files=files)[0].labels.keys() == {
+        f"{KEY}.1",
+        f"{KEY}.2",
+        "x",
+    }
+
+
+def test_what_is_wrong_with_a_file_of_labels() -> None:
+    text = f"{KEY}.1=$NONE\nother=$NONE\n{KEY}.2=two\n{KEY}.3='open\n"
+    found, said = composed({"label_file": "a"}, files=Texts({"a": text}))
+    assert found == ReadLabels({f"{KEY}.2": "two"}, frozenset({f"{KEY}.1", f"{KEY}.3"}))
+    assert [(code, place) for code, place, _ in said] == [
+        ("SVC003", "/srv/a:1"),
+        ("SVC003", "/srv/a:4"),
+    ]
+    found, said = composed({"label_file": "a"}, files=Texts({"a": "what?\nx=1"}))
+    assert found == ReadLabels({"x": "1"}, readable=False)
+    assert said == [("SVC003", "/srv/a:1", "a line is not a NAME=VALUE")]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("none", "there is no none"),
+        (["$NONE"], "the variable NONE has no value"),
+        ([5], "'5' is not the path of a file"),
+        ({}, "a mapping is not the path of a file"),
+    ],
+)
+def test_a_file_of_labels_that_cannot_be_read_costs_its_service(
+    value: object, message: str
+) -> None:
+    found, said = composed({"label_file": value, "labels": {KEY: "1"}}, files=Texts({}))
+    assert found == ReadLabels({KEY: "1"}, readable=False)
+    assert said == [("SVC010", "services.shop.label_file", message)]

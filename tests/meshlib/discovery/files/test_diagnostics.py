@@ -14,6 +14,7 @@ from meshlib.discovery.files.diagnostics import (
     FileDiagnostics,
     show_value,
 )
+from meshlib.discovery.files.sources import Tagged
 from meshlib.labels.diagnostics import DiagnosticKind
 from meshlib.model import Diagnostic, Severity
 
@@ -64,6 +65,9 @@ def test_unknown_keys_with_what_was_meant() -> None:
         ("SVC101", "services.shop", "the key '5' is not known", "known are labels, endpoints"),
     ]
     assert len(diagnostics.kept) == 4
+    many = tuple(f"key{n}" for n in range(30))
+    diagnostics.unknown_keys({"qqqqqqqq": 1}, many, "services.shop")
+    assert diagnostics.kept[4].hint == "leave it out, or begin it with x-"
     assert "\n" not in diagnostics.kept[3].message
 
 
@@ -79,6 +83,7 @@ def test_unknown_keys_with_what_was_meant() -> None:
         (80, "'80'"),
         pytest.param(16**5000, "a huge number", id="huge"),
         (1.5, "'1.5'"),
+        (Tagged("!vault", "secret"), "a value with the tag '!vault'"),
         (datetime.date(2026, 1, 2), "'2026-01-02'"),
     ],
 )

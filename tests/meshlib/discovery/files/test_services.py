@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlib.discovery.files.project import ComposeContext
 from meshlib.discovery.files.services import resolve_document
+from meshlib.discovery.files.sources import ReadFile, Tagged
 from meshlib.discovery.limits import DiscoveryLimits
 from meshlib.errors import ConfigurationError
 from meshlib.labels.hrm import LABEL
@@ -21,6 +23,7 @@ from meshlib.labels.limits import LabelLimits
 from meshlib.mesh import Mesh
 from meshlib.model import Contribution, Route, Severity, Snapshot
 from meshlib.table import RoutingTable
+from tests.support.texts import Texts
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "services" / "documents.json"
 STACKS = VECTORS.parents[1] / "stacks"
@@ -372,9 +375,8 @@ def test_all_services_of_a_file_are_one_hands(name: object, owner: str) -> None:
         "name": name,
         "services": {"shop": service("shop", "a"), "api": service("api", "b")},
     }
-    assert {
-        c.owner for c in resolve_document(document, provider="static:/etc/a.yml").contributions
-    } == {owner}
+    snapshot = resolve_document(document, provider="static:/etc/a.yml")
+    assert {one.owner for one in snapshot.contributions if one.service} == {owner}
 
 
 @pytest.mark.parametrize("path", sorted(STACKS.glob("*.yml")), ids=lambda path: path.name)
@@ -414,3 +416,189 @@ def test_a_service_over_its_limits_is_cut_down_alone_in_a_file(more: dict[str, o
     )
     assert [len(c.routes) for c in cut.contributions] == [3, 1]
     assert [d.code for d in cut.diagnostics] == ["LIM002", "HRM040"]
+
+
+# --- services of Compose in several files
+
+
+def composed(host: str, **more: object) -> dict[str, object]:
+    labels = {KEY: f"external_route=http://{host},internal_port=80"}
+    return {"image": host, "labels": labels, **more}
+
+
+def project(
+    document: object,
+    files: dict[str, object] | None = None,
+    *overrides: object,
+    previous: Snapshot | None = None,
+    **context: Any,
+) -> Snapshot:
+    over = [ReadFile(f"over{n}.yml", "/srv", one) for n, one in enumerate(overrides, 1)]
+    return resolve_document(
+        document,
+        provider="static:/srv/a.yml",
+        where="/srv/a.yml",
+        variables=context.pop("variables", {}),
+        previous=previous,
+        context=ComposeContext(Texts(files or {}), "/srv", over, **context),
+    )
+
+
+def said(snapshot: Snapshot) -> list[tuple[str, str]]:
+    return [(d.code, d.label) for d in snapshot.diagnostics]
+
+
+def hosts(snapshot: Snapshot) -> list[str]:
+    return [route.host for route in snapshot.routes]
+
+
+def test_a_service_that_a_later_file_resets_is_gone() -> None:
+    base = {"services": {"shop": composed("shop"), "api": composed("api")}}
+    snapshot = project(base, {}, {"services": {"shop": Tagged("!reset", None)}})
+    assert (hosts(snapshot), said(snapshot)) == (["api"], [])
+    snapshot = project(base, {}, {"services": {"shop": Tagged("!override", composed("new"))}})
+    assert hosts(snapshot) == ["api", "new"]
+    snapshot = project(base, {}, {"services": {"shop": Tagged("!override", None), "api": None}})
+    assert hosts(snapshot) == ["api"]
+
+
+def test_a_layer_that_is_no_mapping_costs_its_service() -> None:
+    base = {"services": {"shop": composed("shop"), "api": composed("api")}}
+    good = project(base)
+    snapshot = project(base, {}, {"services": {"shop": "text"}}, previous=good)
+    assert [(route.host, route.degraded) for route in snapshot.routes] == [
+        ("api", False),
+        ("shop", True),
+    ]
+    assert said(snapshot) == [("SVC001", "over1.yml: services.shop")]
+    snapshot = project({"services": {"shop": Tagged("!vault", "x")}})
+    assert said(snapshot) == [("SVC001", "services.shop")]
+
+
+def test_own_services_are_laid_over_each_other_too() -> None:
+    base = {"services": {"shop": service("shop", "a"), "api": service("api", "b")}}
+    over = {"services": {"shop": {"endpoints": ["c"], "labels": {"x": "$$"}}}}
+    assert [shape(route)[2] for route in project(base, {}, over).routes] == [["b:80"], ["c:80"]]
+
+
+def test_what_a_service_extends_and_cannot_be_read_keeps_its_routes() -> None:
+    files: dict[str, object] = {"b.yml": {"services": {"base": composed("shop")}}}
+    shop = {"extends": {"file": "b.yml", "service": "base"}}
+    good = project({"services": {"shop": shop}}, files)
+    assert hosts(good) == ["shop"]
+    snapshot = project({"services": {"shop": shop, "api": composed("api")}}, previous=good)
+    assert [(route.host, route.degraded) for route in snapshot.routes] == [
+        ("api", False),
+        ("shop", True),
+    ]
+    assert said(snapshot) == [("SVC010", "services.shop.extends")]
+    wrong: dict[str, object] = {"b.yml": []}
+    (diagnostic,) = project({"services": {"shop": shop}}, wrong).diagnostics
+    assert diagnostic.message.startswith("/srv/b.yml: the document is not a mapping")
+
+
+def test_the_services_of_a_file_that_cannot_be_included_stay() -> None:
+    document = {"include": ["b.yml"], "services": {"api": composed("api"), 80: {"image": "x"}}}
+    files: dict[str, object] = {"b.yml": {"services": {"shop": composed("shop")}}}
+    good = project(document, files)
+    assert [(route.host, route.degraded) for route in good.routes] == [
+        ("api", False),
+        ("shop", False),
+    ]
+    for _ in range(2):
+        good = project(document, previous=good)
+        assert [(route.host, route.degraded) for route in good.routes] == [
+            ("api", False),
+            ("shop", True),
+        ]
+        assert said(good) == [("SVC010", "include[0]")]
+    assert project({"services": {}}, previous=good).routes == ()
+
+
+def test_a_label_with_an_empty_variable_is_no_route() -> None:
+    document = {"services": {"shop": composed("${DOMAIN}")}}
+    snapshot = project(document, variables={"DOMAIN": ""})
+    assert snapshot.routes == ()
+    assert said(snapshot) == [("SVC006", f"services.shop.labels.{KEY}")]
+    assert hosts(project(document, {".env": "DOMAIN=a.example"}, dotenv=True)) == ["a.example"]
+
+
+def test_services_of_inactive_profiles_are_not_routed() -> None:
+    services = {
+        "debug": composed("debug", profiles=["debug"]),
+        "quiet": {"image": "x", "profiles": ["debug"]},
+        "shop": composed("shop"),
+        "wrong": composed("wrong", profiles="debug"),
+    }
+    snapshot = project({"services": services})
+    assert hosts(snapshot) == ["shop"]
+    assert said(snapshot) == [
+        ("SVC202", "services.debug.profiles"),
+        ("SVC012", "services.wrong.profiles"),
+    ]
+    assert hosts(project({"services": services}, profiles=frozenset({"debug"}))) == [
+        "debug",
+        "shop",
+    ]
+    variables = {"COMPOSE_PROFILES": "debug"}
+    assert hosts(project({"services": services}, variables=variables)) == ["debug", "shop"]
+
+
+def test_a_service_on_the_network_of_another_is_found_there() -> None:
+    services = {
+        "shop": composed("shop", network_mode="service:vpn"),
+        "vpn": {"image": "vpn"},
+        "host": composed("host", network_mode="host"),
+        "quiet": {"image": "x", "network_mode": "host"},
+        "given": composed("given", network_mode="host", endpoints=["10.0.0.5"]),
+        "bad name": composed("bad"),
+        "bad too": {"image": "x"},
+    }
+    snapshot = project({"services": services})
+    assert {route.host: shape(route)[2] for route in snapshot.routes} == {
+        "shop": ["vpn:80"],
+        "host": [],
+        "given": ["10.0.0.5:80"],
+        "bad": [],
+    }
+    assert said(snapshot) == [
+        ("SVC005", "services.bad name"),
+        ("SVC105", "services.host.network_mode"),
+    ]
+
+
+def test_an_exposed_port_counts_where_none_is_published() -> None:
+    labels = {KEY: "external_route=http://shop"}
+    shop = {"image": "shop", "labels": labels, "expose": [8080]}
+    assert [shape(route)[2] for route in project({"services": {"shop": shop}}).routes] == [
+        ["shop:8080"]
+    ]
+    shop = {**shop, "ports": ["80:5000"]}
+    assert [shape(route)[2] for route in project({"services": {"shop": shop}}).routes] == [
+        ["shop:5000"]
+    ]
+
+
+def test_keys_that_compose_does_not_know() -> None:
+    services = {
+        "shop": composed("shop", lables={}, deploy={"lables": {}, "replicas": 1}),
+        "api": composed("api", **{"x-own": 1, "strategy": "least_connections", "wholly": 1}),
+    }
+    snapshot = project({"services": services})
+    assert [(d.label, d.message, d.hint) for d in snapshot.diagnostics] == [
+        ("services.api", "the key 'wholly' is not known", "leave it out, or begin it with x-"),
+        ("services.shop", "the key 'lables' is not known", "did you mean labels?"),
+        ("services.shop.deploy", "the key 'lables' is not known", "did you mean labels?"),
+    ]
+    assert [route.upstream.strategy for route in snapshot.routes if route.upstream] == [
+        "least_connections",
+        "round_robin",
+    ]
+
+
+def test_endpoints_with_one_id_are_reported() -> None:
+    endpoints: list[object] = [{"host": "a", "id": "x"}, {"host": "b", "id": "x"}, "c"]
+    shop = {**service("shop"), "endpoints": endpoints}
+    snapshot = resolve_document({"services": {"shop": shop}})
+    assert said(snapshot) == [("SVC005", "services.shop.endpoints[1]")]
+    assert [shape(route)[2] for route in snapshot.routes] == [["c:80", "a:80"]]
