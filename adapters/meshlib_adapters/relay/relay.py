@@ -252,8 +252,12 @@ class _Direction:
             return False
         try:
             count = os.splice(self.source_fd, pipe.writer, pipe.size, flags=_SPLICE_FLAGS)
-        except OSError:  # recv will report the error with more detail
+        except (BlockingIOError, InterruptedError):
             count = 0
+        except OSError:  # told once: a read would find an end in good order
+            pipes.release(pipe)
+            self.relay.finish(reset=True)
+            return True
         if not count:
             pipes.release(pipe)
             self._bulk = False

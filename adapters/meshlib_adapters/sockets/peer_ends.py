@@ -10,7 +10,7 @@ import select
 import socket
 from typing import Final
 
-__all__ = ["arrived", "has_ended"]
+__all__ = ["arrived", "has_ended", "unread"]
 
 # Only Linux tells an end from bytes that wait in front of it; elsewhere either is one.
 _ENDED: Final = getattr(select, "POLLRDHUP", select.POLLIN)
@@ -45,6 +45,14 @@ def arrived(transport: asyncio.Transport, size: int) -> bytes:
             if same.getsockname() != transport.get_extra_info("sockname"):
                 return b""
             same.setblocking(False)
-            return same.recv(size)
-    except (OSError, ValueError):  # nothing there, or nothing any more
+            return unread(same, size)
+    except (OSError, ValueError):  # it is closed
+        return b""
+
+
+def unread(sock: socket.socket, size: int = 256 * 1024) -> bytes:
+    """Up to `size` bytes that wait in a socket that does not block; b"" also if it is closed."""
+    try:
+        return sock.recv(size)
+    except OSError:
         return b""

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from meshlib_adapters.sockets.closing import MAX_DROPPED, LingeringClose
+from meshlib_adapters.sockets.peer_ends import unread
 from meshlib_adapters.tls.engine import TLSEngine
 from meshlib_adapters.tls.handshake import Handshake
 from meshlib_adapters.tls.output import SocketOutput
@@ -31,8 +32,6 @@ __all__ = ["TLSTransport"]
 # Bytes that TLS itself may send while the client takes nothing: 27 for each change of keys, and
 # nobody makes more than a few.
 _MAX_CONTROL: Final = 16 * 1024
-# Reads behind a failed write.
-_LAST_READS: Final = 8
 
 
 class _State(enum.Enum):
@@ -70,10 +69,8 @@ class TLSTransport(asyncio.Transport):
         self._sock = sock
         self._fd = sock.fileno()
         self._engine = engine = TLSEngine(context, server_hostname)
-        names = socket_names(sock)
-        super().__init__(
-            {"socket": sock, "ssl_object": engine.session, "sslcontext": context, **names}
-        )
+        facts = {"ssl_object": engine.session, "sslcontext": context, **socket_names(sock)}
+        super().__init__({"socket": sock, **facts})
         self._output = SocketOutput(loop, sock, on_sent=self._on_sent, on_error=self._on_send_error)
         self._handshake: Handshake | None = Handshake(self, loop, sock, engine, self._output)
         self._on_handshake = on_handshake
@@ -332,19 +329,13 @@ class TLSTransport(asyncio.Transport):
             self._close_notify()
 
     def _on_send_error(self, error: OSError) -> None:
-        # A server may have said why it takes no more, and not wait until we have read it.
-        if not self._engine.is_client or self._state is not _State.OPEN or self._paused:
-            self._cut(error)
-            return
-        self._read_off()
-        self._output.close()  # nothing more is sent, and nobody told of it twice
-        self._loop.call_soon(self._read_last, error)
+        self._loop.call_soon(self._read_last if self._engine.is_client else self._cut, error)
 
     def _read_last(self, error: OSError) -> None:
+        # A server may have said why it takes no more, and not wait until we have read it.
+        self._engine.incoming.write(unread(self._sock))
         self._turn.cancel()
-        for _ in range(_LAST_READS):
-            if self._state is _State.OPEN and not self._paused:
-                self._on_readable()
+        self._deliver()
         self._cut(error)
 
     def _close_notify(self) -> None:

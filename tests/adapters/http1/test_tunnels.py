@@ -162,7 +162,7 @@ def test_half_closed_before_the_101(start: Start, backend: Make) -> None:
 
 @pytest.mark.parametrize("side", ["client", "backend"])
 def test_a_reset_goes_through_the_tunnel(start: Start, backend: Make, side: str) -> None:
-    """A reset of one side ends the other at once, and the client's as a reset."""
+    """A reset of one side resets the other, at once."""
 
     def script(peer: Peer) -> None:
         peer.read_head()
@@ -180,10 +180,48 @@ def test_a_reset_goes_through_the_tunnel(start: Start, backend: Make, side: str)
     client.send(b"hi")
     if side == "client":
         client.reset()
-        assert upstream.ended()
+        assert upstream.ended() == "reset"
     else:
         assert client.read_rest() == b""
         assert client.ended == "reset"
+
+
+@pytest.mark.parametrize("size", [0, 2_000_000])
+def test_a_reset_of_a_client_that_takes_nothing(start: Start, backend: Make, size: int) -> None:
+    """Also where the gateway hears of it by a write, or while bytes wait for the endpoint."""
+
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(SWITCH)
+        peer.send(b"z" * size)
+        try:
+            while True:
+                peer.send(b"more")
+                threading.Event().wait(0.005)
+        except OSError:
+            ends.append("reset")
+
+    ends: list[str] = []
+    upstream = backend(script)
+    site = start(upstream)
+    client = site.client(receive_buffer=4096)
+    upgraded(client)
+    client.reset()
+    upstream.wait(lambda: bool(ends))
+
+
+def test_an_end_in_good_order_is_none_by_reset(start: Start, backend: Make) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(SWITCH)
+        peer.read_rest()
+        peer.shut()
+
+    upstream = backend(script)
+    client = start(upstream).client()
+    upgraded(client)
+    client.close()
+    assert upstream.ended() == "fin"
 
 
 def test_a_tunnel_ends_when_both_sides_are_silent(start: Start, backend: Make) -> None:
@@ -197,7 +235,8 @@ def test_a_tunnel_ends_when_both_sides_are_silent(start: Start, backend: Make) -
         assert client.read(1) == b"x"
         threading.Event().wait(0.12)
     assert client.read_rest() == b""
-    assert upstream.ended()
+    assert client.ended == "reset"
+    assert upstream.ended() == "reset"
     assert site.reasons(1) == ["tunnel_idle"]
 
 

@@ -159,6 +159,29 @@ def test_a_slow_reader_gets_everything_in_the_end(run: Run, settings: RelaySetti
     run(main())
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_reset_behind_a_stream_is_a_reset(run: Run, settings: RelaySettings, side: str) -> None:
+    """Everything before it was delivered; what the kernel moves ends as what we move does."""
+
+    async def main() -> None:
+        t = tunnel(settings)
+        loop = asyncio.get_running_loop()
+        source, sink = (t.left, t.right) if side == "left" else (t.right, t.left)
+        got = 0
+        for _ in range(8):
+            await loop.sock_sendall(source, BLOCK)
+            while got < len(BLOCK):
+                got += len(await loop.sock_recv(sink, 1 << 16))
+            got -= len(BLOCK)
+        reset(source)
+        assert await end_of(sink) is None
+        await until(lambda: t.ends == [True])
+        sink.close()
+        t.resources.close()
+
+    run(main())
+
+
 def test_an_abort_with_much_under_way_closes_all(run: Run, settings: RelaySettings) -> None:
     async def main() -> None:
         it = tunnel(settings)

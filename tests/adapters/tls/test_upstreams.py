@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -22,7 +24,7 @@ from meshlib.model import (
 )
 from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
-from tests.support.backend import OK, Backend, Peer, responding
+from tests.support.backend import OK, PATIENCE, Backend, Peer, responding
 from tests.support.http_fixtures import LoopFactory
 from tests.support.running import SETTINGS, RunningGateway, quick
 
@@ -140,3 +142,43 @@ def test_a_service_that_says_nothing_of_tls_is_not_waited_for(
     client.send(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
     assert client.read_response().status == 504
     assert running.reasons(1) == ["connect_timeout"]
+
+
+@pytest.mark.parametrize("chunks", [1, 3000])
+def test_a_response_before_the_end_of_an_upload(
+    backend: Callable[..., Backend],
+    asking: Callable[..., RunningGateway],
+    authority: trustme.CA,
+    chunks: int,
+) -> None:
+    """The endpoint resets behind it, and a write fails first: it has arrived."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("shop.internal").configure_cert(context)
+    begun, go, done = threading.Event(), threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.sock = context.wrap_socket(peer.sock, server_side=True)
+        peer.read_head()
+        begun.set()
+        go.wait(PATIENCE)
+        peer.send(b"HTTP/1.1 413 Content Too Large\r\nTransfer-Encoding: chunked\r\n\r\n")
+        peer.send(b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
+        time.sleep(0.01)
+        peer.reset()
+        done.set()
+
+    running = asking("shop.internal", backend(script))
+    client = running.client()
+    client.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\nx")
+    begun.wait(PATIENCE)
+
+    def blocked() -> None:
+        client.send(bytes(200_000))
+        time.sleep(0.01)
+        go.set()
+        done.wait(PATIENCE)
+        time.sleep(0.01)
+
+    running.call(blocked)
+    response = client.read_response()
+    assert (response.status, response.body) == (413, b"x" * chunks)
