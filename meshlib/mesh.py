@@ -135,10 +135,10 @@ class Mesh:
         """A mesh of the services in a Compose or stack file, or in one of our own form
         (`meshlib.discovery.files.services`).
 
-        `load` reads YAML, as `yaml.safe_load` does; without it `text` is JSON, as `docker compose
-        config --format json` prints it. `variables` are the values for `${NAME}`. A wrong label
-        costs its own route and is one of `diagnostics`; a text that cannot be read is a
-        `ConfigurationError`.
+        `load` reads YAML, as `load_document` of the adapters does (`yaml.safe_load` takes 53:53 for
+        a number); None: JSON, as of `docker compose config --format json`. `variables` are the
+        values for `${NAME}`. A wrong label costs its own route and is one of `diagnostics`; a text
+        that cannot be read is a `ConfigurationError`.
         """
         return cls(composed_services(text, load, variables), **options)
 

@@ -192,7 +192,7 @@ def composed_services(
     except ConfigurationError:
         raise
     except Exception as error:
-        hint = "pass load=yaml.safe_load, or what docker compose config --format json prints"
+        hint = "pass load=load_document, or what docker compose config --format json prints"
         message = f"the text cannot be parsed: {error}"
         raise ConfigurationError(message, where="compose", hint=hint) from error
     return resolve_document(document, provider="compose", where="compose", variables=variables)

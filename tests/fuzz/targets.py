@@ -20,6 +20,7 @@ from meshlib.discovery.engine.containers import parse_containers
 from meshlib.discovery.engine.swarm import is_settled, parse_swarm
 from meshlib.discovery.engine.swarm_resolver import SwarmResolver
 from meshlib.discovery.files.services import resolve_document
+from meshlib.discovery.files.variables import LABEL_KEY, VARIABLE_KEY, read_assignments
 from meshlib.errors import AuthorityError, ConfigurationError, PathError, ProtocolError
 from meshlib.http1 import (
     ChunkedReader,
@@ -189,6 +190,15 @@ def documents(data: bytes) -> None:
         resolve_document({"services": {"s": document}})
 
 
+def assignments(data: bytes) -> None:
+    """Lines of a file of variables, and of one of labels. Never raises."""
+    text = data.decode("utf-8", "replace")
+    for key in (VARIABLE_KEY, LABEL_KEY):
+        found, problems = read_assignments(text, {"A": "b"}, key=key)
+        assert all(key.fullmatch(name) for name in found)
+        assert all(1 <= problem.line <= text.count("\n") + 1 for problem in problems)
+
+
 def engine(data: bytes) -> None:
     """What an engine may respond: all of it, and an object alone among whole ones. Never raises."""
     try:
@@ -220,6 +230,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
         labels,
         cookies,
         documents,
+        assignments,
         engine,
     )
 }
@@ -265,9 +276,17 @@ def seeds(name: str) -> list[bytes]:
         labels = {LABEL: "external_route=http://a.example,internal_port=80"}
         ours: dict[str, object] = {"labels": labels, "endpoints": ["a:1", "[::1]:2"]}
         composed = {"deploy": {"labels": ["a=b"]}, "image": "x"}
+        extending = {"extends": "t", "ports": ["80:80/udp"], "profiles": ["p"], "labels": labels}
+        named = {"network_mode": "service:s", "expose": [80], "label_file": "f", **composed}
+        services = {"s": ours, "t": composed, "u": extending, "v": named}
         return [
-            json.dumps({"services": {"s": ours, "t": composed}}).encode(),
+            json.dumps({"services": services, "include": ["a"], "name": "$A"}).encode(),
             json.dumps(ours).encode(),
+        ]
+    if name == "assignments":
+        return [
+            b"A=1\nexport B = \"x\\n$A ${C:-d}\" # e\nC='f\ng'\nD: h\n# i\nE\n",
+            f"{LABEL}.80=external_route=http://$A\n".encode(),
         ]
     if name == "engine":
         return [json.dumps(_engine_says()).encode(), b"[]", b"[null]"]

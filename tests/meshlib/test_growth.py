@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from meshlib.authority import parse_authority
 from meshlib.balancing.cookies import cookie_values, set_cookie_value
 from meshlib.discovery.files.services import resolve_document
+from meshlib.discovery.files.variables import read_assignments
 from meshlib.errors import ConfigurationError, ProtocolError
 from meshlib.http1 import (
     ChunkedReader,
@@ -126,6 +127,16 @@ def _endpoints(n: int) -> Parse:
     return lambda: resolve_document(document)
 
 
+def _assignments(text: str) -> object:
+    return read_assignments(text, {})
+
+
+def _extending(n: int) -> Parse:
+    base = {"image": "x", "labels": [f"{LABEL}=external_route=http://a,internal_port=80"]}
+    services = {f"s{i}": {"extends": "base", "ports": ["80"]} for i in range(n)}
+    return lambda: resolve_document({"services": {"base": base, **services}})
+
+
 CASES: Final[dict[str, tuple[int, Prepare]]] = {
     "request: fields": (100, _request(b"X-Name: some value\r\n")),
     "request: one long value": (2000, lambda n: _request(b"X: " + b" \t" * n + b"\x00\r\n")(1)),
@@ -190,6 +201,10 @@ CASES: Final[dict[str, tuple[int, Prepare]]] = {
     "hello: in small pieces and records": (40, _hello_in_pieces),
     "document: services": (20, _document),
     "document: endpoints": (50, _endpoints),
+    "variables: lines": (500, _text(_assignments, "A=$A # b\n")),
+    "variables: open quotes": (500, _text(_assignments, 'A="b\\"\n')),
+    "variables: one open quote": (2000, _text(_assignments, "A='b\nc=\"", "\\")),
+    "a project: services that extend one": (100, _extending),
 }
 
 

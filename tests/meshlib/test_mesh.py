@@ -707,7 +707,7 @@ def test_a_text_that_is_no_compose_file() -> None:
     def failing(text: str) -> object:
         raise ConfigurationError("the key is here twice", where="compose:3")
 
-    with pytest.raises(ConfigurationError, match=r"cannot be parsed.*load=yaml.safe_load"):
+    with pytest.raises(ConfigurationError, match=r"cannot be parsed.*load=load_document"):
         Mesh.from_compose("services:\n  shop: {}")
     with pytest.raises(ConfigurationError, match="compose:3: the key is here twice"):
         Mesh.from_compose("", load=failing)

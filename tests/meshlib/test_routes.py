@@ -297,7 +297,7 @@ def test_compose_files_are_json_or_what_a_loader_makes_of_them() -> None:
         raise ConfigurationError("the key is here twice", where="compose:3")
 
     for load, message in [
-        (None, "compose: the text cannot be parsed.*load=yaml.safe_load"),
+        (None, "compose: the text cannot be parsed.*load=load_document"),
         (failing, "compose:3: the key"),
     ]:
         with pytest.raises(ConfigurationError, match=message):

@@ -48,7 +48,7 @@ _SERVICES = click.option(
     "--services",
     metavar="FILE",
     multiple=True,
-    help="YAML or Compose file of services; may be repeated.",
+    help="YAML or Compose file of services, or FILE:OVERRIDE; may be repeated.",
 )
 _ENGINE = "[URL]"
 _DOCKER = click.option(

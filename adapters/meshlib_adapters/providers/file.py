@@ -148,6 +148,7 @@ class FileProvider:
             snapshot = resolve_document(
                 document,
                 provider=self.name,
+                where=str(first),
                 variables=self._read_variables(files),
                 previous=last if last is not None else self._remembered,
                 limits=self._limits,

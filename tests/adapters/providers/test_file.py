@@ -368,6 +368,20 @@ def test_files_with_variables_refer_to_each_other(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_circle_of_files_names_them(tmp_path: Path) -> None:
+    async def story() -> None:
+        path, more = tmp_path / "stack.yml", tmp_path / "more.yml"
+        path.write_text("include: [more.yml]\n" + routed("shop"))
+        more.write_text("include: [stack.yml]\n" + routed("more"))
+        snapshot = await following(FileProvider(path).snapshots())
+        assert hosts(snapshot) == ["more", "shop"]
+        (diagnostic,) = snapshot.diagnostics
+        assert (diagnostic.code, diagnostic.label) == ("SVC010", f"{more}: include[0]")
+        assert diagnostic.message == f"a circle: {path} includes {more} includes {path}"
+
+    asyncio.run(story())
+
+
 def test_a_file_outside_is_not_read(tmp_path: Path) -> None:
     async def story() -> None:
         path, more = tmp_path / "stack.yml", tmp_path / "more.yml"
