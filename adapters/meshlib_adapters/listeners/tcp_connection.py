@@ -175,6 +175,7 @@ class TCPConnection:
         if upstream is None:
             self._refuse("no_endpoint")
             return
+        _log.debug("%s: connection of %s, to %s", shared.name, self.client, upstream.name)
         self._tunnel = Tunnel(
             shared.tunnels,
             self,
@@ -244,4 +245,5 @@ class TCPConnection:
         record = ConnectionRecord(
             self.client, shared.name, endpoint, self._outcome, received, sent, seconds
         )
+        _log.debug("%s: connection of %s is over: %s", shared.name, self.client, self._outcome)
         shared.clients.ended(self, record)

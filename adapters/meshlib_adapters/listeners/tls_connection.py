@@ -29,6 +29,7 @@ from meshlib_adapters.listeners.plain_http import PlainRequest, refusal
 from meshlib_adapters.listeners.tls_opening import TLSOpening
 from meshlib_adapters.listeners.tls_shared import TLSShared
 from meshlib_adapters.listeners.tunnel import Tunnel
+from meshlib_adapters.observe.debug_lines import tell_hello
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.sockets.closing import LingeringClose, reset_on_close
 from meshlib_adapters.sockets.limits import NEVER_IDLE
@@ -261,6 +262,7 @@ class TLSConnection:
         decision = shared.mesh.table.route_tls(
             hello, terminator.covers if terminator is not None else None
         )
+        tell_hello(self.client, self._name, decision)
         match decision:
             case Passthrough():
                 self._route = decision.route.name

@@ -5,6 +5,7 @@ each did, and learns which TLS sessions the endpoint gives out.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ from meshlib_adapters.relay.readiness import Readiness
 from meshlib_adapters.upstream.choice import EndpointChooser
 
 __all__ = ["UpstreamDial"]
+
+_log = logging.getLogger("meshlib.tcp")
 
 
 class UpstreamDial:
@@ -107,6 +110,7 @@ class UpstreamDial:
             self._blame()
             self._endpoint = endpoint
             self._chooser.enter(self._upstream, endpoint)
+            _log.debug("%s: to %s (%s)", self._upstream.name, endpoint.address, endpoint.id)
         self._on_attempt(endpoint.address)
 
     def _connected(self, sock: socket.socket, endpoint: Endpoint) -> None:
@@ -115,6 +119,7 @@ class UpstreamDial:
         self._on_connected(sock)
 
     def _failed(self) -> None:
+        _log.debug("%s: no endpoint has taken the connection", self._upstream.name)
         self._blame()
         self._on_failed()
 

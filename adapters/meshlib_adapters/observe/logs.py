@@ -38,6 +38,7 @@ _LEVELS = {
 }
 # More diagnostics than this in one change are one broken stack file repeated many times.
 _MOST_DIAGNOSTICS_A_CHANGE = 50
+_MOST_ENDPOINTS_A_CHANGE = 50
 # Of the routes that come or go, so many are named in the text; the fields have more.
 _NAMES_IN_TEXT = 3
 _LONGEST_NAME = 80
@@ -148,6 +149,7 @@ class SnapshotLog:
         self._logger = logger
         self._routes: tuple[Route, ...] = ()
         self._diagnostics: frozenset[Diagnostic] = frozenset()
+        self._endpoints: frozenset[str] = frozenset()  # with their states; for debug lines alone
 
     def __call__(self, mesh: Mesh) -> None:
         # Unchanged routes are the same objects, so of a hundred thousand only those that are new or
@@ -173,10 +175,23 @@ class SnapshotLog:
                 _count(removed, "removed"),
                 extra={"fields": fields},
             )
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self._tell_endpoints(mesh)
         diagnostics = frozenset(mesh.table.diagnostics)
         self._report(sorted(diagnostics - self._diagnostics, key=_order), gone=False)
         self._report(sorted(self._diagnostics - diagnostics, key=_order), gone=True)
         self._routes, self._diagnostics = routes, diagnostics
+
+    def _tell_endpoints(self, mesh: Mesh) -> None:
+        now = frozenset(
+            f"{upstream.name}: {endpoint.address} ({endpoint.id}) {endpoint.state}"
+            for upstream in mesh.table.upstreams.values()
+            for endpoint in upstream.endpoints
+        )
+        for what, found in (("gone", self._endpoints - now), ("now", now - self._endpoints)):
+            for text in sorted(found)[:_MOST_ENDPOINTS_A_CHANGE]:
+                self._logger.debug("%s: %s", what, text)
+        self._endpoints = now
 
     def _report(self, diagnostics: list[Diagnostic], *, gone: bool) -> None:
         for item in diagnostics[:_MOST_DIAGNOSTICS_A_CHANGE]:

@@ -23,6 +23,8 @@ _TELL_AFTER: Final = 10.0
 # not fill the memory.
 _MAX_KINDS: Final = 500
 _EXAMPLE: Final = 300  # characters
+# Whoever asks for debug lines wants those of each request; a disk they still must not fill.
+_WIDE_DEBUG: Final = 50
 
 
 @dataclass(slots=True)
@@ -55,7 +57,8 @@ class RepeatLimit:
 
     A kind is a logger, a level, the record's attribute `kind` if it has one and, for loggers of
     meshlib, the message template. Other libraries may format addresses into their messages, so
-    theirs do not count. A record's attribute `wide` multiplies the limit for its kind. Thread-safe.
+    theirs do not count. A record's attribute `wide` multiplies the limit for its kind; debug lines
+    have fifty times as much. Thread-safe.
     """
 
     def __init__(self, burst: int | None = 20, per_minute: float = 12.0) -> None:
@@ -125,6 +128,8 @@ class RepeatLimit:
                 bucket = self._buckets.get(kind)
             if bucket is None:
                 wide = int(getattr(record, "wide", 1))
+                if record.levelno <= logging.DEBUG:
+                    wide *= _WIDE_DEBUG
                 bucket = _Bucket(float(burst * wide), now, wide, record.levelno, record.name)
                 self._buckets[kind] = bucket
         return bucket

@@ -41,10 +41,16 @@ async def offer(mesh: Mesh, name: str, snapshot: Snapshot) -> str:
     ends neither its provider nor the others.
     """
     try:
-        await publish_apart(mesh, name, snapshot)
+        changed = await publish_apart(mesh, name, snapshot)
     except ConfigurationError as error:
         _log_refused(name, error)
         return f"{_REFUSED}: {error}"
+    _logger.debug(
+        "%s: snapshot of %d contributions taken: %s",
+        name,
+        len(snapshot.contributions),
+        f"version {mesh.version}" if changed else "nothing changes",
+    )
     return ""
 
 

@@ -21,6 +21,7 @@ from meshlib.messages import FieldSection, RequestHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib.table.settled import settled
 from meshlib.table.uncertified import decide_uncertified
+from meshlib_adapters.observe.debug_lines import tell_decision, tell_no_response
 from meshlib_adapters.observe.end_reasons import NORMAL, EndReason, end_reason
 from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.front import Front
@@ -109,6 +110,8 @@ class Exchange:
         table = proxy.mesh.table
         tls = front.tls
         if tls is not None and not tls.allows(head.authority, table):
+            if proxy.debug:
+                tell_decision(front.peer.address, head, _MISDIRECTED)
             return _MISDIRECTED
         decision = table.route(head)
         if tls is None and proxy.certified_hosts is not None:
@@ -116,6 +119,8 @@ class Exchange:
             decision = decide_uncertified(
                 table, head, decision, secure=secure, terminates=proxy.certified_hosts
             )
+        if proxy.debug:
+            tell_decision(front.peer.address, head, decision)
         if isinstance(decision, Forward):
             self.decision = decision
             return None
@@ -261,6 +266,8 @@ class Exchange:
 
     def on_no_response(self, status: int, reason: str, message: str) -> None:
         """No response, or only its beginning."""
+        if self.proxy.debug:
+            tell_no_response(self.front.peer.address, status, reason, message)
         state = self.state
         if state is _WAITING:
             self.local_error(status, reason, retry_after=1 if status == 503 else None)

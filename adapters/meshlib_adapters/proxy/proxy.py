@@ -17,6 +17,7 @@ from meshlib.messages import FieldSection
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.fast_paths import ALL, FastPaths
 from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.observe.debug_lines import wanted
 from meshlib_adapters.observe.end_reasons import EndReason
 from meshlib_adapters.proxy.request_cache import RequestCache
 from meshlib_adapters.upstream.registry import UpstreamRegistry
@@ -68,6 +69,7 @@ class Proxy:
         # whoever terminates it; then nothing is forwarded that comes without TLS.
         self.certified_hosts: Callable[[str], bool] | None = None
         self.requests = 0
+        self.debug = wanted()  # asked for once: requests do not look at the log
         self._dropped = 0
         self._date = ("", 0.0)
         # Random: an id must not repeat over processes and restarts.

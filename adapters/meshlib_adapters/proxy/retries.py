@@ -19,6 +19,7 @@ from meshlib.balancing.health import Observation
 from meshlib.decision import Forward
 from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyAddress
+from meshlib_adapters.observe.debug_lines import tell_endpoint, tell_failure
 from meshlib_adapters.proxy.response_receiver import ResponseReceiver
 from meshlib_adapters.upstream.connection import (
     IDEMPOTENT,
@@ -143,6 +144,8 @@ class UpstreamRequest:
             return
         self.pool = pool
         self.tries = 1
+        if self._upstreams.debug:
+            tell_endpoint(upstream, pool.endpoint, 1, sticky=preferred is not None)
         self.connection = connection = pool.take(self)
         if connection is not None:
             connection.begin(self, message, body, done=done)
@@ -284,6 +287,8 @@ class UpstreamRequest:
         """The connection ended before the response did."""
         connection, self.connection = self.connection, None
         pool, replay, state = self.pool, self._replay, self.state
+        if self._upstreams.debug and pool is not None:
+            tell_failure(pool.endpoint, failure.value, message)
         kept = connection is not None and connection.uses > 1
         stale = kept and not began and failure is not Failure.REFUSED
         unprocessed = failure in UNPROCESSED or (connection is not None and connection.unsent)
@@ -331,6 +336,8 @@ class UpstreamRequest:
     def _ask(self, pool: EndpointPool, body: bytes) -> None:
         self.pool = pool
         self.tries += 1
+        if self._upstreams.debug and self.state is not None:
+            tell_endpoint(self.state.upstream, pool.endpoint, self.tries)
         connection = None if self._fresh else pool.take(self)
         if connection is None:
             self._pending = body

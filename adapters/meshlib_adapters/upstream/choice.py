@@ -28,6 +28,7 @@ from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, Upstream
 from meshlib.tls import session_keys
 from meshlib.upstream_key import UpstreamKey
+from meshlib_adapters.observe.debug_lines import tell_health
 
 __all__ = ["EndpointChooser", "EndpointOrder"]
 
@@ -148,8 +149,10 @@ class EndpointChooser:
                 return
             health = EndpointHealth()
             _make_room(self._health)
-        now = self._clock()
+        now, before = self._clock(), health.state
         health.observe(observation, now)
+        if health.state is not before:
+            tell_health(endpoint, before.value, health.state.value, observation.value)
         if not health.spotless(now):  # who is well again is forgotten
             self._health[key] = health
 

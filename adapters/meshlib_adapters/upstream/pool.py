@@ -20,6 +20,7 @@ from meshlib.http1 import KnownLines
 from meshlib.model import Endpoint
 from meshlib.proxy_protocol import build_v1, build_v2
 from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.observe.debug_lines import tell_health
 from meshlib_adapters.os_errors import NO_ROOM
 from meshlib_adapters.upstream.connection import (
     ConnectionFactory,
@@ -106,6 +107,7 @@ class ConnectAttempt:
         requester = self._requester
         pool.connecting -= 1
         if connection is None:
+            _log.debug("%s: no connection: %s", pool.endpoint.address, reason)
             pool.connect_failed(starved=starved)
             if requester is not None:
                 requester.on_connect_failed(reason)
@@ -328,6 +330,8 @@ class EndpointPool:
         health = self.health
         before = health.state
         health.observe(observation, self.loop.time())
+        if health.state is not before:
+            tell_health(self.endpoint, before.value, health.state.value, observation.value)
         if observation is Observation.BAD_RESPONSE or observation is Observation.TIMED_OUT:
             self.counters.failures += 1
         if health.state is HealthState.HEALTHY and before is not HealthState.HEALTHY:

@@ -20,6 +20,7 @@ from meshlib.model import Upstream
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings, session_limits
 from meshlib_adapters.fast_paths import ALL, FastPaths
+from meshlib_adapters.observe.debug_lines import wanted
 from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import EndpointPool
 from meshlib_adapters.upstream.state import UpstreamState
@@ -54,6 +55,7 @@ class UpstreamRegistry:
         self.http2 = http2
         self.loop = loop
         self.fast_paths = fast_paths
+        self.debug = wanted()
         # Of responses, and of requests to the gateway.
         self.known_lines = KnownLines() if fast_paths.request_cache else None
         # Of requests, and of responses.

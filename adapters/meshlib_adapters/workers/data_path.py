@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from meshlib_adapters.tls.termination import TLSTerminator
 
 __all__ = ["DataPath"]
+
+_logger = logging.getLogger("meshlib.gateway")
 
 
 class DataPath:
@@ -117,6 +120,9 @@ class DataPath:
                 raise explain_bind_error(
                     error, Address(*sock.getsockname()[:2]), setting="https"
                 ) from None
+        for name, sockets in (("http", http), ("https", https)):
+            for sock in sockets:
+                _logger.debug("%s %s: accepting", name, Address(*sock.getsockname()[:2]))
         reserved = [int(sock.getsockname()[1]) for sock in (*http, *https)]
         self.ports = create_ports(self._mesh, self._settings, reserved, self._connection_log)
         if self.ports is not None:
@@ -163,6 +169,12 @@ class DataPath:
         how many were cut.
         """
         cut = 0
+        _logger.debug(
+            "draining %d connections, %d over TLS, for %g s",
+            self.connections,
+            self.tunnels,
+            seconds,
+        )
 
         async def drain_http() -> None:
             nonlocal cut

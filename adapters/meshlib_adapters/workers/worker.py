@@ -187,6 +187,7 @@ class Worker:
                 continue
             await publish_apart(self._mesh, "supervisor", snapshot)
             self._version, self._snapshot, self._message = version, snapshot, b""
+            logger.debug("version %d of the routes is served", version)
             early, self._early = self._early, []
             self._bindings.adopt(early)
             self._has_routes.set()

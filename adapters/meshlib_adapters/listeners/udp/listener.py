@@ -155,6 +155,13 @@ class UDPListener:
     def flow_ended(self, flow: Flow, record: ConnectionRecord) -> None:
         """Forget a flow; called by it, once, when it is closed."""
         del self._flows[flow.origin]
+        _log.debug(
+            "%s: flow of %s with %s is over: %s",
+            self.name,
+            record.client,
+            record.endpoint or "-",
+            record.outcome,
+        )
         self._deadlines.cancel(flow)
         self._clients.ended(flow, record)
 
@@ -202,6 +209,7 @@ class UDPListener:
         if self._clients.add(flow, origin.client[0]):
             return None
         self._flows[origin] = flow
+        _log.debug("%s: flow of %s begins, to %s", self.name, origin.client[0], upstream.name)
         self._deadlines.set(flow, now + self.settings.flow_timeout)
         return flow
 

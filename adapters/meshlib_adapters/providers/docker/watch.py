@@ -15,9 +15,10 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from meshlib.bounds import bounded_text
 from meshlib.model import Snapshot
 from meshlib_adapters.providers.backoff import MAX_PAUSE, Backoff
 from meshlib_adapters.providers.docker.address import EngineAddress
@@ -30,6 +31,7 @@ __all__ = ["EngineWatch", "Poll"]
 
 logger = logging.getLogger("meshlib.providers")
 
+_TOLD_EVENTS = 10
 _SUBSCRIBE = (
     # seconds that a poll waits for the subscription before it; after that, a second poll follows
     1.0
@@ -107,11 +109,19 @@ class EngineWatch:
                     engine = None
                     seen = self.status.last_success
                     self.status = ProviderStatus("degraded", seen, str(error), cut_off=True)
+                    logger.debug("%s: poll failed: %s", self.name, error)
                     schedule.failed(self._clock(), backoff.fail())
                 else:
                     backoff.reset()
                     now = self._clock()
                     changed = result.snapshot != last
+                    logger.debug(
+                        "%s: polled in %.3f s: %s%s",
+                        self.name,
+                        now - started,
+                        "changed" if changed else "unchanged",
+                        "" if result.settled else ", not settled",
+                    )
                     schedule.polled(started, now, changed=changed, settled=result.settled)
                     self.status = self._status_after_success(now, subscription.trouble)
                     if changed:
@@ -254,6 +264,8 @@ class _Subscription:
         now = self._clock()
         events, lost = stream.take()
         wanted = lost > 0 or any(self._matters(event) for event in events)
+        if events and logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%d events, %d lost: %s", len(events), lost, _named(events))
         if stream.stands and not self._stood:
             self._stood = True
             if not self._is_brief:
@@ -285,3 +297,13 @@ class _Subscription:
             self._next_try += self._backoff.fail()
         self.close()
         return not self._is_renewal
+
+
+def _named(events: Sequence[Mapping[str, object]]) -> str:
+    # What happened, not to what: an actor's attributes are all labels of a container, and an action
+    # may have a command behind its colon.
+    told = [
+        f"{event.get('Type')} {str(event.get('Action')).partition(':')[0]}"
+        for event in events[:_TOLD_EVENTS]
+    ]
+    return bounded_text(", ".join(told))

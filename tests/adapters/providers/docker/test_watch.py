@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -120,6 +122,21 @@ def test_changes_are_seen_by_their_events(fake: FakeEngine) -> None:
         await following.sees()
 
     _run(fake, EVENTS_ONLY, scenario)
+
+
+def test_events_and_polls_are_told_to_who_asks_for_it(
+    fake: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(following: Following) -> None:
+        await following.is_ok()
+        fake.add_service("shop", {"password": "s3cret"}, [])
+        await following.sees("shop:1")
+
+    with caplog.at_level(logging.DEBUG, "meshlib.providers"):
+        _run(fake, EVENTS_ONLY, scenario)
+    assert re.search(r"\d events, 0 lost: service create", caplog.text)
+    assert re.search(r"fake: polled in \d+\.\d{3} s: changed", caplog.text)
+    assert "s3cret" not in caplog.text
 
 
 def test_tasks_are_followed_until_they_run_though_there_is_no_event(fake: FakeEngine) -> None:
