@@ -376,9 +376,15 @@ class ClientFrames(Frames):
         self, number: int, block: bytes, *, ended: bool, depends_on: int
     ) -> list[Event]:
         """Process a whole header block, as `Frames.receive_fields` does."""
-        if self.standing(number) is _UNUSED:
+        standing = self.standing(number)
+        if standing is _UNUSED:
             raise ProtocolError("a response on a stream that was never opened")
-        return super().receive_fields(number, block, ended=ended, depends_on=depends_on)
+        pairs = self._decode(block)
+        if standing is _GONE:
+            if self._stream_closed_by(number) is StreamClosedBy.SEND_RST_STREAM:
+                return []  # in flight when we reset it
+            raise StreamClosedError(number)
+        return self.streams[number].receive_headers(pairs, ended, None)[1]
 
     def _receive_settings_frame(self, frame: SettingsFrame) -> tuple[list[Frame], list[Event]]:
         if frame.settings.get(SettingsFrame.ENABLE_PUSH):  # a server's is 0 (RFC 9113 6.5.2)

@@ -292,13 +292,13 @@ class HTTP2EndpointConnection(EndpointSocket):
                 self._fail(Failure.BAD_RESPONSE, message)
             else:
                 self._finish(self._encoded([], end=True), reusable=not self._going)
-        elif isinstance(event, StreamReset):
+        elif isinstance(event, StreamReset) and event.remote_reset:
             refused = event.error_code == ErrorCodes.REFUSED_STREAM
             failure = Failure.REFUSED if refused else Failure.RESET
             self._fail(failure, "the upstream has reset the stream")
         elif isinstance(event, DataReceived | StreamEnded):
             self._fail(Failure.BAD_RESPONSE, "the upstream sent a body without a head")
-        elif isinstance(event, StreamFailed):
+        elif isinstance(event, StreamFailed | StreamReset):
             message = "the upstream has broken the rules of HTTP/2 on its stream"
             self._fail(Failure.BAD_RESPONSE, message)
 
@@ -379,8 +379,9 @@ class HTTP2EndpointConnection(EndpointSocket):
             transport.abort()
             return
         if not self._refused:
-            frames.fail(self._stream, self._code, "")
-            frames.refuse(ErrorCodes.NO_ERROR)
+            code = self._code
+            frames.fail(self._stream, code, "")
+            frames.refuse(ErrorCodes.NO_ERROR if code is ErrorCodes.CANCEL else code)
         transport.write(frames.data_to_send())
         transport.close()
         if transport.get_write_buffer_size():
