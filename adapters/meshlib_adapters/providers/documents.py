@@ -9,7 +9,6 @@ is a date. Here all of these are texts. What is left: null, booleans (true, fals
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
 from typing import Any, Final
 
 import yaml
@@ -65,17 +64,34 @@ _MANY_DIGITS: Final = 100  # Python refuses to read 4,300
 class _ComposeLoader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping as it is written, which has each key once; the keys of "<<" come later."""
+        node = super().compose_mapping_node(anchor)
         seen: set[object] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
-                name = (key.tag, key.value)
-                if name in seen:
+            if key.tag != _MERGE and _name(key) in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is here twice", key.start_mark
+                )
+            seen.add(_name(key))
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put in the keys of "<<" that the mapping has not; of several mappings there the first has
+        precedence. (PyYAML takes the last, and of a key that was merged before, the wrong one.)
+        """
+        merged = [value for key, value in node.value if key.tag == _MERGE]
+        node.value = own = [pair for pair in node.value if pair[0].tag != _MERGE]
+        names = {_name(key) for key, _ in own}
+        for value in merged:
+            for mapping in value.value if isinstance(value, yaml.SequenceNode) else (value,):
+                if not isinstance(mapping, yaml.MappingNode):
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} is here twice", key.start_mark
+                        None, None, "only mappings can be merged by <<", mapping.start_mark
                     )
-                seen.add(name)
-        return super().construct_mapping(node, deep)
+                self.flatten_mapping(mapping)
+                own += [pair for pair in mapping.value if _name(pair[0]) not in names]
+                names.update(_name(key) for key, _ in mapping.value)
 
     def tagged(self, node: yaml.Node) -> Tagged:
         """The value of a node as it would be without its tag."""
@@ -121,6 +137,10 @@ class _ComposeLoader(yaml.SafeLoader):
             return float(text.replace(".inf", "inf").replace(".nan", "nan"))
         except ValueError:
             raise _of_another_kind(node) from None
+
+
+def _name(key: yaml.Node) -> object:
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
 
 
 def _of_another_kind(node: yaml.ScalarNode) -> yaml.MarkedYAMLError:

@@ -47,6 +47,35 @@ def test_merge_keys_and_anchors_are_no_repeated_keys() -> None:
         "y": {"a": 1, "b": 3},
         "z": {"a": 1, "b": 2, "c": 4},
     }
+    # An anchor within another mapping, which is complete only after it was merged elsewhere.
+    text = b"x: &x {a: 1}\nb: {c: &y {<<: *x, a: 2}}\nz: {<<: *y, d: {<<: *y, a: 3}}\n"
+    assert load_document(text) == {
+        "x": {"a": 1},
+        "b": {"c": {"a": 2}},
+        "z": {"a": 2, "d": {"a": 3}},
+    }
+    text = b"x: &x {a: 1, b: 1}\ny: &y {b: 2, c: 2}\nz: {c: 3, <<: [*x, *y], <<: {d: 4, a: 4}}\n"
+    found = load_document(text)
+    assert isinstance(found, dict)
+    assert found["z"] == {"a": 1, "b": 1, "c": 3, "d": 4}
+    assert load_document(b"x: &x {<<: *x, a: 1}") == {"x": {"a": 1}}
+
+
+@pytest.mark.parametrize("text", ["a: {<<: 5}", "a: {<<: [5]}", "a: {<<: [[]]}"])
+def test_only_mappings_are_merged(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"YAML:1:\d+: only mappings can be merged by <<"):
+        load_document(text)
+
+
+def test_mappings_that_merge_each_other_stay_small() -> None:
+    lines = ["a0: &a0 {k: 0, ? [x] : 1}"]
+    lines += [f"a{n}: {{b: &a{n} {{<<: [*a{n - 1}, *a{n - 1}], k: {n}}}}}" for n in range(1, 90)]
+    with pytest.raises(ConfigurationError, match="unhashable key"):
+        load_document("\n".join(lines))
+    lines[0] = "a0: &a0 {k: 0}"
+    found = load_document("\n".join(lines))
+    assert isinstance(found, dict)
+    assert found["a89"] == {"b": {"k": 89}}
 
 
 @pytest.mark.parametrize(
