@@ -34,6 +34,6 @@ def _note(found: Diagnostic) -> str:
     asked = found.names[0] or "any host"
     more = f" and {len(found.names) - 1} more" if len(found.names) > 1 else ""
     return (
-        f"{found.service!r} asks for {asked}{more} and has no route for it: "
+        f"{found.service!r} asks for {asked}{more}, but its label is wrong: "
         f"{found.code}{where}: {found.message}{cure}"
     )

@@ -218,6 +218,16 @@ def test_routes_for_people_and_strict(services: Path) -> None:
         assert text in done.stdout
 
 
+def test_a_host_whose_label_failed_is_explained_by_its_service_and_diagnostic(
+    services: Path,
+) -> None:
+    url = "http://broken.example.com/"
+    done = meshlib_command("explain", url, "--services", str(services), "--json")
+    (told,) = (reason for reason in json.loads(done.stdout)["reasons"] if "HRM010" in reason)
+    assert told.startswith("'broken' asks for broken.example.com, but its label is wrong: ")
+    assert "internal_port is 'eighty'" in told
+
+
 def test_what_no_listener_accepts_is_not_called_served(services: Path) -> None:
     sources = ("--services", str(services))
     for variable, url, host in (

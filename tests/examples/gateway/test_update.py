@@ -79,10 +79,11 @@ def updated_under_load(gateways: Lab, configuration: str) -> Counter[object]:
         try:
             wait_for_port(front)
             load = _Load(front)
-            for number, port in enumerate(ports):
-                running[number].process.send_signal(signal.SIGTERM)
-                assert running[number].process.wait(PATIENCE) == 0
-                running[number] = start(port)
+            for one, port in zip(running, ports, strict=True):
+                one.process.send_signal(signal.SIGTERM)
+                assert one.process.wait(PATIENCE) == 0
+                if port != ports[-1]:  # the end of the last one is all that matters
+                    start(port)
             return load.end()
         finally:
             haproxy.kill()

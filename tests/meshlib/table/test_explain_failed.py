@@ -21,7 +21,7 @@ def test_the_label_that_was_to_route_a_host() -> None:
     found = mesh.explain("GET", "http://shop.example.com/x")
     assert (found.kind, found.status) == ("respond", 404)
     assert found.notes[1] == (
-        "'shop' asks for shop.example.com and has no route for it: "
+        "'shop' asks for shop.example.com, but its label is wrong: "
         "HRM007, label com.docker.ucp.mesh.http.1: "
         "the path is '/*': a path is a prefix, and * stands for itself "
         "(write external_route=http://shop.example.com; it matches everything below it, too)"
@@ -62,10 +62,10 @@ def test_names_that_were_asked_for(names: tuple[str, ...], asked: str, told: boo
 
 def test_what_is_told() -> None:
     assert failed_notes([failed("s", "", hint="mend it")], "") == [
-        "'s' asks for any host and has no route for it: HRM001: wrong (mend it)"
+        "'s' asks for any host, but its label is wrong: HRM001: wrong (mend it)"
     ]
     assert failed_notes([failed("s", "b", "a")], "a") == [
-        "'s' asks for b and 1 more and has no route for it: HRM001: wrong"
+        "'s' asks for b and 1 more, but its label is wrong: HRM001: wrong"
     ]
     many = failed_notes([failed(f"s{number}", "a") for number in range(9)], "a")
     assert (len(many), many[-1]) == (6, "4 more labels that ask for it have failed")
