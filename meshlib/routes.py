@@ -85,10 +85,11 @@ class Service:
 
     For HTTP routes: `sticky`, the application's cookie that pins a session to an endpoint; `tls`,
     the name in the endpoints' certificate, which makes connections to them TLS; `h2c`, HTTP/2
-    without TLS to them; `https_only` redirects requests without TLS to https; `hsts`, in seconds or
-    as "31536000;includeSubDomains"; `forwarded_for`, as the label include_forwarded_for. For all
-    routes except UDP: `proxy_protocol`, the version of the header that begins each connection. For
-    HTTP and SNI: `share_with`, as the label of that name.
+    without TLS to them; `lenient` takes odd responses, as the label of that name; `https_only`
+    redirects requests without TLS to https; `hsts`, in seconds or as "31536000;includeSubDomains";
+    `forwarded_for`, as the label include_forwarded_for. For all routes except UDP:
+    `proxy_protocol`, the version of the header that begins each connection. For HTTP and SNI:
+    `share_with`, as the label of that name.
 
     A service is checked with the entry that it belongs to, so that an error can name the entry.
     """
@@ -101,6 +102,7 @@ class Service:
     sticky: str | None = None
     tls: str = ""
     h2c: bool = False
+    lenient: bool = False
     proxy_protocol: Literal["", "v1", "v2"] = ""
     https_only: bool = False
     hsts: int | str = ""
@@ -332,6 +334,7 @@ _SERVICE_OPTIONS: Final = {
         (str,), 'write the name in the certificate, tls="shop.internal"', _OF_LABELS["upstream_tls"]
     ),
     "h2c": _Option((bool,), "write h2c=True", _OF_LABELS["upstream_protocol"]),
+    "lenient": _Option((bool,), "write lenient=True", _OF_LABELS["lenient"]),
     "https_only": _Option((bool,), "write https_only=True", _OF_LABELS["https"]),
     "hsts": _Option(
         (int, str), 'write hsts=31536000 or "31536000;includeSubDomains"', _OF_LABELS["hsts"]
@@ -340,8 +343,8 @@ _SERVICE_OPTIONS: Final = {
         (list, tuple), 'write a list, share_with=["STACK"]', _OF_LABELS["share_with"]
     ),
 }
-# What True means in the label.
-_FLAGS: Final = {"forwarded_for": "true", "h2c": "h2c", "https_only": "require"}
+# What True means in the label, where that is not "true".
+_FLAGS: Final = {"h2c": "h2c", "https_only": "require"}
 
 
 def _read_options(entry: Entry, match: Match, service: Service) -> dict[str, object]:
@@ -370,7 +373,7 @@ def _is_unset(value: object, name: str) -> bool:
 def _text(value: object, name: str) -> str:
     if isinstance(value, list | tuple):
         return ";".join(map(str, value))
-    return _FLAGS.get(name, str(value))
+    return _FLAGS.get(name, "true") if value is True else str(value)
 
 
 def _read_option(

@@ -48,6 +48,7 @@ _CURES: Final = {
     "proxy_protocol": 'write proxy_protocol="v1" or "v2", or leave it out',
     "tls_name": 'write the name in the certificate, tls_name="shop.internal"',
     "protocol": 'write protocol="h2c", or leave it out',
+    "lenient": "write lenient=True, or leave it out",
     "https_only": "write https_only=True, or leave it out",
     "hsts": 'write hsts="max-age=31536000" or "max-age=31536000; includeSubDomains"',
     "share_with": 'write share_with=("STACK",)',

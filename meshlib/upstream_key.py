@@ -24,7 +24,7 @@ _NO_SLASH: Final = str.maketrans({"/": "%2F"})
 _NO_PLUS: Final = str.maketrans({"%": "%25", "+": "%2B"})  # "@" may occur in a provider
 # An entry in code may be "tcp://:5432"; so "//" in front of a port is encoded and not this colon.
 _LIKE_A_PORT: Final = re.compile(r"(?<!/):(?=[0-9]+\Z)")
-_LIKE_A_TRANSPORT: Final = re.compile(r"/(?=(?:tls-[^/]*|h2c|proxy-v[12])\Z)")
+_LIKE_A_TRANSPORT: Final = re.compile(r"/(?=(?:tls-[^/]*|h2c|proxy-v[12]|lenient)\Z)")
 _LAST_SLASH: Final = re.compile(r"/\Z")
 
 
@@ -35,12 +35,14 @@ class Transport:
     `protocol` is that of HTTP routes: "" for HTTP/1.1, "h2c" for HTTP/2 without TLS. With a
     `tls_name` connections are TLS, and the endpoint's certificate must be valid for that name ("":
     no TLS). With `proxy_protocol` ("v1" or "v2") each connection begins with a PROXY protocol
-    header that names the client (`meshlib.proxy_protocol`), and serves that client only.
+    header that names the client (`meshlib.proxy_protocol`), and serves that client only. `lenient`:
+    odd responses over HTTP/1.1 are read as old clients read them (`meshlib.http1.odd_response`).
     """
 
     protocol: Literal["", "h2c"] = ""
     tls_name: str = ""
     proxy_protocol: Literal["", "v1", "v2"] = ""
+    lenient: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tls_name", bounded_name(self.tls_name))
@@ -50,6 +52,7 @@ class Transport:
             f"/tls-{_server_name(self.tls_name)}" if self.tls_name else "",
             f"/{self.protocol}" if self.protocol else "",
             f"/proxy-{self.proxy_protocol}" if self.proxy_protocol else "",
+            "/lenient" if self.lenient else "",
         )
         return "".join(parts)
 

@@ -112,13 +112,14 @@ def _published(ports: Iterable[PublishedPort]) -> dict[ListeningPort, int]:
 
 def _with_transport(upstream: Upstream, asked: Transport) -> Upstream:
     # Under a key of its own: connections that begin with a PROXY protocol header, with TLS or with
-    # HTTP/2 are not those of the service's other routes. What a label does not ask for is as the
-    # service has it.
+    # HTTP/2, or that are read leniently, are not those of the service's other routes. What a label
+    # does not ask for is as the service has it.
     own = upstream.transport
     transport = Transport(
         asked.protocol or own.protocol,
         asked.tls_name or own.tls_name,
         asked.proxy_protocol or own.proxy_protocol,
+        asked.lenient or own.lenient,
     )
     if transport == own:
         return upstream

@@ -29,6 +29,9 @@ NO_LIMIT: Final = 1 << 60
 
 _PLAIN_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
+# Some servers fill a size of fixed width up with blanks, and nobody reads it otherwise. In requests
+# it is refused as ever.
+_PADDED_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]+)\r\n")
 _BEGUN_LINE = re.compile(rb"[0-9A-Fa-f]{0,15}(?:[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?)?\r?")
 
 
@@ -175,6 +178,8 @@ class ChunkedReader:
 
     def _size_line(self, data: bytes, position: int) -> int:
         match = _PLAIN_LINE.match(data, position) or _SIZE_LINE.match(data, position)
+        if match is None and self._response:
+            match = _PADDED_LINE.match(data, position)
         if match is None:
             kept = data[position : position + MAX_LINE + 1]
             if not _BEGUN_LINE.fullmatch(kept):
@@ -183,7 +188,7 @@ class ChunkedReader:
                 raise self._limit("chunk size line", MAX_LINE)
             return self._keep(data, position)
         self._begin_chunk(match[1])
-        if match.re is _SIZE_LINE:
+        if match.re is not _PLAIN_LINE:
             self._extensions += len(match[2])
             if len(match[0]) > MAX_LINE or self._extensions > MAX_EXTENSIONS:
                 raise self._limit("chunk extensions", MAX_EXTENSIONS)

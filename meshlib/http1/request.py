@@ -32,6 +32,9 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
 _OTHER_VERSION = re.compile(rb"[A-Z]{1,32} [!-~]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
 
+_EMPTY_LINES: Final = re.compile(rb"[\r\n]+")
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
+
 
 class HeadBuffer:
     """Collects bytes until a head is complete, scanning each byte once.
@@ -42,16 +45,18 @@ class HeadBuffer:
     only they are copied. One leading empty line is skipped (RFC 9112 2.2). `limit` is the largest
     head, start line and empty line included: a longer one raises `LimitExceeded` and is not kept. A
     start that cannot become a request (TLS, a line of HTTP/0.9) raises `RequestHeadError` at once.
+    `lenient`, for responses: any number of empty lines is skipped, and a line may end in LF alone.
     After an error the buffer must not be used again.
     """
 
-    __slots__ = ("_begun", "_buffer", "_limit", "_response", "_skipped", "position")
+    __slots__ = ("_begun", "_buffer", "_lenient", "_limit", "_response", "_skipped", "position")
 
-    def __init__(self, limit: int, *, response: bool = False) -> None:
+    def __init__(self, limit: int, *, response: bool = False, lenient: bool = False) -> None:
         self._buffer = bytearray()
         self._skipped = response  # a response has no leading empty line
         self._limit = limit
         self._response = response
+        self._lenient = lenient
         self._begun = response  # the first line is complete, and fit for a request
         self.position = 0
 
@@ -69,6 +74,8 @@ class HeadBuffer:
         """Read bytes, as the class says. After it has returned a head, the buffer is empty and
         takes the next one.
         """
+        if self._lenient:
+            return self._collect_lines(data, start)
         if not self._buffer and not data.startswith(
             b"\r", start
         ):  # nearly always: a whole head and nothing kept from before
@@ -78,6 +85,26 @@ class HeadBuffer:
                 self.position = end
                 return data[start:end]
         return self._collect(data, self._skip(data, start))
+
+    def _collect_lines(self, data: bytes, start: int) -> bytes | NeedData:
+        # Empty lines in front belong to no head, and any line end is one.
+        buffer = self._buffer
+        if not buffer:
+            match = _EMPTY_LINES.match(data, start)
+            start = match.end() if match is not None else start
+        kept = len(buffer)
+        buffer += data[start : start + self._limit - kept + 1]
+        match = _HEAD_END.search(buffer, max(kept - 2, 0))
+        end = match.end() if match is not None else len(buffer)
+        if end > self._limit:
+            raise self._too_large(buffer)
+        if match is None:
+            self.position = len(data)
+            return NEED_DATA
+        head = bytes(buffer[:end])
+        self.position = start + end - kept
+        buffer.clear()
+        return head
 
     def _skip(self, data: bytes, start: int) -> int:
         # The head begins behind one empty line, which may come in two reads.

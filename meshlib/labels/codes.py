@@ -36,6 +36,7 @@ __all__ = [
     "HTTP_KEY_ON_PORT",
     "LABEL_KEY_SLIP",
     "LEGACY_FORM",
+    "LENIENT_ON_SNI",
     "NOT_A_PAIR",
     "NO_EXTERNAL_ROUTE",
     "NO_PORT",
@@ -112,7 +113,9 @@ BAD_REDIRECT_STATUS = DiagnosticKind(
 BAD_COOKIE_NAME = DiagnosticKind(
     "HRM017", _ERROR, "`sticky_sessions` is not a cookie name (RFC 6265 token)"
 )
-BAD_FLAG = DiagnosticKind("HRM018", _ERROR, "`include_forwarded_for` is neither `true` nor `false`")
+BAD_FLAG = DiagnosticKind(
+    "HRM018", _ERROR, "`include_forwarded_for` or `lenient` is neither `true` nor `false`"
+)
 QUOTED = DiagnosticKind("HRM019", _ERROR, "a quotation mark is part of the value")
 TOO_LONG = DiagnosticKind("HRM020", _ERROR, "the value is longer than 4096 characters")
 TOO_MANY_ELEMENTS = DiagnosticKind("HRM021", _ERROR, "more than 100 pairs or routes in one label")
@@ -206,6 +209,7 @@ UPSTREAM_PROTOCOL_ON_SNI = DiagnosticKind(
 SHARE_WITH_ON_PORT = DiagnosticKind(
     "HRM117", _WARNING, "`share_with` on a `tcp://` or `udp://` route; ignored"
 )
+LENIENT_ON_SNI = DiagnosticKind("HRM118", _WARNING, "`lenient` on an `sni://` route; ignored")
 BLANK_HOST = DiagnosticKind(
     "HRM120", _WARNING, "`http://` or `sni://` without a host; taken for every host, as in HRM"
 )
@@ -268,6 +272,7 @@ CATALOGUE: tuple[DiagnosticKind, ...] = (
     HSTS_ON_SNI,
     UPSTREAM_PROTOCOL_ON_SNI,
     SHARE_WITH_ON_PORT,
+    LENIENT_ON_SNI,
     BLANK_HOST,
     LEGACY_FORM,
     UNUSED_BESIDE_REDIRECT,

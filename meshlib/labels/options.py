@@ -161,6 +161,17 @@ OPTIONS: Final = (
         clashes={"upstream_tls": "h2c is HTTP/2 without TLS"},
     ),
     Option(
+        "lenient",
+        "lenient",
+        read_flag,
+        codes.BAD_FLAG,
+        "write lenient=true, or leave it out",
+        _only_http(
+            codes.LENIENT_ON_SNI,
+            "the responses are inside the TLS connection, which is not decrypted",
+        ),
+    ),
+    Option(
         "https",
         "https_only",
         read_require,

@@ -259,6 +259,7 @@ def _terms(route: Route) -> dict[str, object]:
         "PROXY protocol": upstream.transport.proxy_protocol,
         "TLS to endpoints": upstream.transport.tls_name,
         "protocol": upstream.transport.protocol,
+        "lenient": upstream.transport.lenient,
     }
 
 

@@ -130,6 +130,7 @@ def test_a_service_with_everything() -> None:
         weights=(3, 1),
         sticky="SID",
         h2c=True,
+        lenient=True,
         proxy_protocol="v2",
         https_only=True,
         hsts="31536000;includeSubDomains",
@@ -144,7 +145,7 @@ def test_a_service_with_everything() -> None:
         HostPath("shop.example.com", "/a"),
         ForwardTo(
             Upstream(
-                UpstreamKey("shop", transport=Transport("h2c", "", "v2")),
+                UpstreamKey("shop", transport=Transport("h2c", "", "v2", lenient=True)),
                 endpoints,
                 "weighted_round_robin",
             )

@@ -107,6 +107,7 @@ def test_options_that_no_label_could_give(changes: dict[str, Any], message: str)
         ({"tls_name": "10.0.0.1"}, "it is an IP address"),
         ({"tls_name": "Shop"}, "write 'shop'"),
         ({"protocol": "h3"}, 'the only value is h2c.*write protocol="h2c"'),
+        ({"lenient": "yes"}, "lenient is .*write lenient=True"),
         ({"protocol": None}, r"protocol is None \(NoneType\)"),
         ({"proxy_protocol": "V2"}, "write 'v2'"),
         ({"proxy_protocol": "v3"}, "it is neither v1 nor v2"),

@@ -19,6 +19,7 @@ def test_the_name_of_a_key_is_its_fields_for_people() -> None:
         UpstreamKey("shop", 80): "shop:80",
         UpstreamKey("shop", 80, transport=tls): "shop:80/tls-shop.internal",
         UpstreamKey("shop", 80, transport=both): "shop:80/h2c/proxy-v2",
+        UpstreamKey("shop", 80, transport=Transport(lenient=True)): "shop:80/lenient",
         UpstreamKey("shop", 80, "swarm", both): "shop:80/h2c/proxy-v2@swarm",
         UpstreamKey("blog", 80, "", both, (UpstreamKey("shop", 80, "", both),)): (
             "blog:80/h2c/proxy-v2+shop:80/h2c/proxy-v2"
@@ -43,6 +44,7 @@ def test_the_name_of_a_key_is_its_fields_for_people() -> None:
         (UpstreamKey("tcp://:5432"), "tcp://:5432"),
         (UpstreamKey("tcp://", 5432), "tcp:/%2F:5432"),
         (UpstreamKey("shop/h2c"), "shop%2Fh2c"),
+        (UpstreamKey("shop/lenient"), "shop%2Flenient"),
         (UpstreamKey("shop/proxy-v1", transport=Transport("h2c")), "shop%2Fproxy-v1/h2c"),
         (UpstreamKey("shop/h2c", 80), "shop/h2c:80"),
         (UpstreamKey("shop/api"), "shop/api"),
@@ -55,11 +57,28 @@ def test_what_reads_like_another_part_of_the_name_is_encoded(key: UpstreamKey, n
 
 
 _PIECES = st.sampled_from(
-    [*"a:/@+%8", ":80", "://", "/h2c", "/proxy-v1", "/tls-", "/tls-a", "%3A", "%2F", "@q", "\n"]
+    [
+        *"a:/@+%8",
+        ":80",
+        "://",
+        "/h2c",
+        "/proxy-v1",
+        "/lenient",
+        "/tls-",
+        "/tls-a",
+        "%3A",
+        "%2F",
+        "@q",
+        "\n",
+    ]
 )
 _TEXTS = st.lists(_PIECES, max_size=4).map("".join)
 _TRANSPORTS = st.builds(
-    Transport, st.sampled_from(["", "h2c"]), _TEXTS, st.sampled_from(["", "v1", "v2"])
+    Transport,
+    st.sampled_from(["", "h2c"]),
+    _TEXTS,
+    st.sampled_from(["", "v1", "v2"]),
+    st.booleans(),
 )
 _KEYS = st.builds(UpstreamKey, _TEXTS, st.sampled_from([None, 8, 80]), _TEXTS, _TRANSPORTS)
 

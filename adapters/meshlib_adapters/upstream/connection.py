@@ -167,6 +167,7 @@ class ConnectionHome(Protocol):
     known_lines: KnownLines | None
     last_head: LastHead | None
     remember_heads: bool
+    lenient: bool  # as in `Transport`
 
     def release(self, connection: EndpointConnection) -> None:
         """The connection's request is over, and it can serve another."""

@@ -55,7 +55,7 @@ class HTTP1EndpointConnection(EndpointSocket):
 
     def __init__(self, home: ConnectionHome) -> None:
         super().__init__(home)
-        self._head = HeadBuffer(home.settings.head_size, response=True)
+        self._head = HeadBuffer(home.settings.head_size, response=True, lenient=home.lenient)
         self._method = b""
         self._held = b""  # a whole request that goes out at the end of this round of the event loop
         self._reusable = True  # the response allows another request on this connection

@@ -127,8 +127,8 @@ class EndpointPool:
 
     `active` counts requests under way, `connecting` connections being made. `closed`: the endpoint
     is gone; nothing is kept any more. `create` makes connections; `server_name` is the name in the
-    endpoint's certificate ("": no TLS). `remember_heads` as in `FastPaths.repeated_heads`. A
-    `ConnectionHome`.
+    endpoint's certificate ("": no TLS). `remember_heads` as in `FastPaths.repeated_heads`,
+    `lenient` as in `Transport`. A `ConnectionHome`.
     """
 
     __slots__ = (
@@ -143,6 +143,7 @@ class EndpointPool:
         "idle",
         "known_lines",
         "last_head",
+        "lenient",
         "limit",
         "loop",
         "proxy_header",
@@ -167,6 +168,7 @@ class EndpointPool:
         proxy_header: ProxyHeaderRule | None = None,
         limit: RequestLimit | None = None,
         remember_heads: bool = True,
+        lenient: bool = False,
     ) -> None:
         self.endpoint = endpoint
         self.settings = settings
@@ -186,6 +188,7 @@ class EndpointPool:
         self.warming: SlowStart | None = None
         self.last_head: LastHead | None = None
         self.remember_heads = remember_heads
+        self.lenient = lenient
         self._tls_failure_logged = False  # once is enough
 
     def __repr__(self) -> str:

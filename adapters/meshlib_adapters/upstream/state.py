@@ -134,6 +134,7 @@ class UpstreamState:
             write_batch=self._write_batch,
             remember_heads=self._fast_paths.repeated_heads,
             server_name=transport.tls_name,
+            lenient=transport.lenient,
             proxy_header=ProxyHeaderRule(version) if version else None,
             limit=RequestLimit(most, queue.wake)
             if most is not None and queue is not None

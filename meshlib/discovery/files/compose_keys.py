@@ -22,7 +22,7 @@ FILE_KEYS: Final = (
     "models",
 )
 # Of a service in a file of our own form; the first is one of Compose too.
-OWN_KEYS: Final = ("labels", "endpoints", "proxy_protocol", "protocol", "strategy")
+OWN_KEYS: Final = ("labels", "endpoints", "proxy_protocol", "protocol", "lenient", "strategy")
 
 COMPOSE_KEYS: Final = (
     "annotations",

@@ -19,6 +19,7 @@ __all__ = [
     "BAD_KEY",
     "BAD_LABEL",
     "BAD_LABELS",
+    "BAD_LENIENT",
     "BAD_PROTOCOL",
     "BAD_PROXY_HEADER",
     "BAD_SERVICE",
@@ -72,6 +73,7 @@ CONFLICT = DiagnosticKind(
 BAD_KEY = DiagnosticKind(
     "SVC012", Severity.ERROR, "a key of a Compose file has a value that Compose refuses"
 )
+BAD_LENIENT = DiagnosticKind("SVC013", Severity.ERROR, "`lenient` is neither true nor false")
 UNKNOWN_KEY = DiagnosticKind("SVC101", Severity.WARNING, "a key is not known and ignored")
 NO_ENDPOINTS = DiagnosticKind(
     "SVC102", Severity.WARNING, "a service with routes has no `endpoints`"
@@ -115,6 +117,7 @@ CATALOGUE = (
     BAD_FILE,
     CONFLICT,
     BAD_KEY,
+    BAD_LENIENT,
     UNKNOWN_KEY,
     NO_ENDPOINTS,
     PORT_NOT_READ,

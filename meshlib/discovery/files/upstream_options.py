@@ -1,5 +1,5 @@
-"""Keys of a service in a file that say how its endpoints are used: `proxy_protocol`, `protocol` and
-`strategy`. A wrong one is reported and left out.
+"""Keys of a service in a file that say how its endpoints are used: `proxy_protocol`, `protocol`,
+`lenient` and `strategy`. A wrong one is reported and left out.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Literal
 
 from meshlib.balancing import create_strategy
 from meshlib.discovery.files.diagnostics import (
+    BAD_LENIENT,
     BAD_PROTOCOL,
     BAD_PROXY_HEADER,
     BAD_STRATEGY,
@@ -28,7 +29,11 @@ def read_transport(
 ) -> Transport:
     """The beginning of connections to the endpoints of a service, and the protocol on them."""
     version = _proxy_header(sources, service, diagnostics)
-    return Transport(_protocol(sources, service, diagnostics), proxy_protocol=version)
+    return Transport(
+        _protocol(sources, service, diagnostics),
+        proxy_protocol=version,
+        lenient=_lenient(sources, service, diagnostics),
+    )
 
 
 def _proxy_header(
@@ -61,6 +66,17 @@ def _protocol(
         "write h2c, or leave it out for HTTP/1.1",
     )
     return ""
+
+
+def _lenient(sources: Sequence[Source], service: str, diagnostics: FileDiagnostics) -> bool:
+    layer = last(sources, service, "lenient")
+    if layer is None:
+        return False
+    if isinstance(layer.value, bool):
+        return layer.value
+    message = f"{show_value(layer.value)} is neither true nor false"
+    diagnostics.add(BAD_LENIENT, layer.place, message, "write true, or leave it out")
+    return False
 
 
 def read_strategy(

@@ -112,6 +112,15 @@ def test_http2_to_endpoints_makes_an_upstream_of_its_own() -> None:
     assert route.upstream is wanted
 
 
+def test_lenient_reading_makes_an_upstream_of_its_own() -> None:
+    wish = asked("a", 80, "l1", Transport(lenient=True))
+    (route,) = build(LabelResult((wish,)))
+    assert route.upstream == over(80, Transport(lenient=True))
+    wanted = over(80, Transport("", "shop.internal", lenient=True))
+    (route,) = build_routes("shop", LabelResult((wish,)), lambda port: wanted, None, networked=True)
+    assert route.upstream is wanted
+
+
 def test_a_failed_label_keeps_its_port_and_its_proxy_header() -> None:
     before = build(LabelResult((on_port(1, version="v1"), on_port(2, "l2"))))
     kept = build(LabelResult((on_port(3, "l2"),), failed=frozenset({"l1"})), before)

@@ -75,6 +75,7 @@ def _fragment(route: LabelRoute) -> dict[str, object]:
         **({"https_only": True} if options.https_only else {}),
         **({"hsts": options.hsts} if options.hsts else {}),
         **({"upstream_protocol": transport.protocol} if transport.protocol else {}),
+        **({"lenient": True} if transport.lenient else {}),
         **({"share_with": list(options.share_with)} if options.share_with else {}),
     }
 
@@ -347,7 +348,7 @@ key = (
 TOKENS = """
     external_route internal_port redirect redirect_status sticky_sessions include_forwarded_for
     http:// https:// sni:// proxy_protocol v1 tcp://: udp://: upstream_protocol h2c upstream_tls
-    https require hsts
+    https require hsts lenient
     80 8080 65536 a.example.com *.a . / // ? # : [::1] true 301 S = == , ,, ; @ % %2F $ { " ' * -
 """
 token = st.sampled_from(TOKENS.split())

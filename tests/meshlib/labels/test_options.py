@@ -40,6 +40,7 @@ VALUES: dict[str, tuple[str, object, str]] = {
     "proxy_protocol": ("v2", "v2", "v3"),
     "upstream_tls": ("B.example", "b.example", "10.0.0.1"),
     "upstream_protocol": ("h2c", "h2c", "h3"),
+    "lenient": ("True", True, "yes"),
     "https": ("Require", True, "yes"),
     "hsts": ("300", "max-age=300", "soon"),
     "share_with": ("stack:api;blog", ("blog", "stack:api"), "no name"),

@@ -109,6 +109,7 @@ def spoken_to(transport: Transport) -> Upstream:
         {"action": ForwardTo(upstream_of("b", strategy="weighted_round_robin"))},
         {"action": ForwardTo(spoken_to(Transport(proxy_protocol="v1")))},
         {"action": ForwardTo(spoken_to(Transport("h2c")))},
+        {"action": ForwardTo(spoken_to(Transport(lenient=True)))},
     ],
 )
 def test_what_two_services_must_agree_on(options: dict[str, Any]) -> None:

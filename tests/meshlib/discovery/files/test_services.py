@@ -279,6 +279,17 @@ def test_the_protocol_of_a_service_is_that_of_its_upstream(protocol: str) -> Non
     assert route.upstream.transport.protocol == protocol
 
 
+@pytest.mark.parametrize(("value", "lenient"), [(True, True), (False, False), (None, False)])
+def test_a_service_with_odd_responses(value: object, lenient: bool) -> None:
+    snapshot = resolve_document(
+        {"services": {"shop": service("a.example.com", "10.0.0.5", lenient=value)}}
+    )
+    assert snapshot.diagnostics == ()
+    (route,) = snapshot.routes
+    assert route.upstream is not None
+    assert route.upstream.transport.lenient is lenient
+
+
 @pytest.mark.parametrize("wrong", ["h2", "H2C", "grpc", 2, ["h2c"]])
 def test_a_protocol_that_is_not_spoken(wrong: object) -> None:
     snapshot = resolve_document(

@@ -20,6 +20,9 @@ from meshlib.upstream_key import Transport
         ({"proxy_protocol": 2}, Transport(), [("SVC007", "services.shop.proxy_protocol")]),
         ({"protocol": "h2"}, Transport(), [("SVC008", "services.shop.protocol")]),
         ({"protocol": None, "proxy_protocol": None}, Transport(), []),
+        ({"lenient": True}, Transport(lenient=True), []),
+        ({"lenient": False}, Transport(), []),
+        ({"lenient": "yes"}, Transport(), [("SVC013", "services.shop.lenient")]),
     ],
 )
 def test_transport(entry: object, transport: Transport, said: list[tuple[str, str]]) -> None:
