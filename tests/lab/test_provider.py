@@ -159,4 +159,4 @@ def test_containers_come_and_go(lab: Lab) -> None:
             lambda routes: routes == {_HOST: [f"{address}:8080"]}, "the container's address"
         )
         lab.docker("stop", container)
-        following.until(lambda routes: not any(routes.values()), "the container has stopped")
+        following.until(lambda routes: routes == {_HOST: []}, "the container has stopped")

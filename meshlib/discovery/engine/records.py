@@ -118,7 +118,7 @@ class TaskRecord:
     `node_id`.
 
     `addresses` are (network id, IP address) pairs, one for each network that it is attached to.
-    `container_id` is "" until there is one.
+    `container_id` is "" until there is one. `on_host`: it uses the network of its host.
     """
 
     id: str
@@ -129,6 +129,7 @@ class TaskRecord:
     desired_state: str = ""
     addresses: tuple[tuple[str, str], ...] = ()
     container_id: str = ""
+    on_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)

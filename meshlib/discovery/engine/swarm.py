@@ -196,8 +196,11 @@ def _task(item: Mapping[str, object]) -> TaskRecord | None:
         return None  # a network attachment of a plain container is a task too, of no service
     status = mapping(item.get("Status"), "Status")
     addresses = []
+    on_host = False
     for attachment in items(item.get("NetworksAttachments"), "NetworksAttachments"):
         network = mapping(attachment.get("Network"), "NetworksAttachments.Network")
+        # The one that Swarm has for this is in no list of networks.
+        on_host |= mapping(network.get("DriverState"), "DriverState").get("Name") == "host"
         for text in entries(attachment.get("Addresses"), "NetworksAttachments.Addresses"):
             found = address(text, "NetworksAttachments.Addresses")
             if found:
@@ -214,4 +217,5 @@ def _task(item: Mapping[str, object]) -> TaskRecord | None:
             mapping(status.get("ContainerStatus"), "ContainerStatus").get("ContainerID"),
             "ContainerID",
         ),
+        on_host=on_host,
     )

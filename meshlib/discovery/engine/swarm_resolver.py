@@ -21,7 +21,7 @@ from meshlib.discovery.engine.networks import (
 from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.own_networks import Presence, Surroundings, find_own_networks
 from meshlib.discovery.engine.records import NetworkRecord, ServiceRecord, SwarmRecords, TaskRecord
-from meshlib.discovery.engine.unreachable import off_network, the_gateway_itself
+from meshlib.discovery.engine.unreachable import no_address, off_network, the_gateway_itself
 from meshlib.discovery.label_reading import Labelled, LabelReadings, Reading
 from meshlib.discovery.limits import ServiceQuota
 from meshlib.discovery.routes import build_routes
@@ -178,6 +178,8 @@ class SwarmResolver:
             diagnostics.append(
                 the_gateway_itself(service.name, label)
                 if is_gateway
+                else no_address(service.name, label, "host")
+                if not attached and any(task.on_host for task in tasks)
                 else off_network(service.name, label, attached, self._options, overlay=True)
             )
         if wanted and network is not None:

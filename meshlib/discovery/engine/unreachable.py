@@ -69,7 +69,7 @@ def no_address(service: str, label: str, mode: str, host: str = "") -> Diagnosti
     """
     kind, _, other = mode.partition(":")
     if kind == "host":
-        message = "it uses the network of its host (network_mode: host)"
+        message = "it uses the network of its host (network_mode: host, --network host)"
         hint = (
             "put it on a network of the gateway instead, or write its routes into a file of "
             f'services with the address of its host: endpoints: ["{host or "HOST"}:PORT"]'

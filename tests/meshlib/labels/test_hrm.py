@@ -105,6 +105,13 @@ def test_labels_that_are_wrong(vector: dict[str, Any]) -> None:
     assert all(d.service == "shop" and d.message and d.hint for d in result.diagnostics)
 
 
+def test_labels_of_interlock_alone_are_told_of() -> None:
+    lb = {"com.docker.lb.hosts": "a.example"}
+    routed = {LABEL: "external_route=http://a.example,internal_port=80"}
+    for labels, codes in ((lb, ["ILK001"]), ({**lb, **routed}, []), ({}, [])):
+        assert [d.code for d in parse_labels(labels, service="shop").diagnostics] == codes
+
+
 def test_the_reference_vectors_are_all_there() -> None:
     numbers = {int(str(vector["number"]).rstrip("ab")) for vector in REFERENCE}
     assert numbers == set(range(1, 22))

@@ -165,6 +165,19 @@ def test_a_task_that_has_nothing_yet_and_one_of_no_service() -> None:
     assert records.malformed == ()
 
 
+def test_a_task_with_the_network_of_its_host_is_known() -> None:
+    def read(*drivers: object) -> bool:
+        attachments = [{"Network": {"ID": "n", "DriverState": driver}} for driver in drivers]
+        item = {"ID": "t", "ServiceID": "s", "NetworksAttachments": attachments}
+        found = parse_swarm([], [item], [])
+        assert found.malformed == ()
+        return found.tasks[0].on_host
+
+    assert read({"Name": "host"}, {"Name": "overlay"})
+    assert not read({"Name": "overlay"}, None)
+    assert not read()
+
+
 def test_a_network_is_read_in_the_forms_of_both_lists() -> None:
     assert parse_network(
         {"Id": "n", "Name": "a", "Labels": None, "Ingress": True, "Driver": "overlay"}

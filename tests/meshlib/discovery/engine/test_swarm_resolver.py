@@ -17,6 +17,7 @@ from meshlib.discovery.engine.networks import (
     GATEWAY_ITSELF,
     LABELS_ON_CONTAINER,
     MALFORMED,
+    NO_ADDRESS,
     OFF_GATEWAY,
     OFF_NETWORK,
 )
@@ -718,3 +719,12 @@ def test_a_gateway_beside_the_swarm_is_attached_as_a_container() -> None:
     snapshot = SwarmResolver().resolve(records, surroundings=Surroundings(frozenset({ME})))
     (said,) = snapshot.diagnostics
     assert "docker network connect one ffffffffffff" in said.hint
+
+
+def test_a_service_with_the_network_of_its_hosts_is_told_what_to_write() -> None:
+    service = replace(SHOP, attachments=(Attachment("host"),), virtual_addresses=())
+    on_host = replace(task(1), addresses=(), on_host=True)
+    (said,) = resolve(service, on_host).diagnostics
+    assert said.code == NO_ADDRESS.code
+    assert 'endpoints: ["HOST:PORT"]' in said.hint
+    assert codes(resolve(service, replace(on_host, on_host=False))) == [OFF_NETWORK.code]
