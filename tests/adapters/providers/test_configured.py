@@ -54,6 +54,25 @@ def test_a_file_of_services_gets_the_variables_that_are_allowed(
     assert routes(both) == ["http://environment.example.com/x"]
 
 
+def test_a_project_of_several_files_and_its_profiles(tmp_path: Path) -> None:
+    base, over = tmp_path / "compose.yml", tmp_path / "prod.yml"
+    label = "com.docker.ucp.mesh.http: 'external_route=http://{},internal_port=80'"
+    base.write_text(
+        f"services: {{shop: {{image: x, labels: {{{label.format('dev.example')}}}}}, "
+        f"debug: {{image: x, profiles: [debug], labels: {{{label.format('debug.example')}}}}}}}"
+    )
+    over.write_text(f"services: {{shop: {{labels: {{{label.format('shop.example')}}}}}}}")
+    services = [f"{base}:{over}"]
+    assert routes(settings(services=services)) == ["http://shop.example"]
+    assert routes(settings(services=f"{base}:{over}", compose__profiles="debug")) == [
+        "http://debug.example",
+        "http://shop.example",
+    ]
+    assert routes(settings(services=str(tmp_path))) == ["http://dev.example"]
+    with pytest.raises(ConfigurationError, match="is not the path of a file"):
+        routes(settings(services=[":"]))
+
+
 def test_names_of_variables_are_checked() -> None:
     with pytest.raises(ConfigurationError, match="'A-B' is not the name of a variable"):
         settings(compose__variables=["A-B"])
