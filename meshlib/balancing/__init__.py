@@ -4,6 +4,7 @@ apart.
 
 from meshlib.balancing.cookies import cookie_values, set_cookie_value
 from meshlib.balancing.health import EndpointHealth, HealthState, Observation, usable
+from meshlib.balancing.machines import Machines, machine_of
 from meshlib.balancing.rendezvous import rendezvous_order, within_load
 from meshlib.balancing.sessions import Binding, SessionLimits, SessionTables
 from meshlib.balancing.slow_start import SlowStart
@@ -27,6 +28,7 @@ __all__ = [
     "LearnedTable",
     "LeastConnections",
     "Load",
+    "Machines",
     "Observation",
     "RoundRobin",
     "SessionLimits",
@@ -38,6 +40,7 @@ __all__ = [
     "WeightedRoundRobin",
     "cookie_values",
     "create_strategy",
+    "machine_of",
     "rendezvous_order",
     "session_key",
     "set_cookie_value",

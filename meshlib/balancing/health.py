@@ -1,14 +1,17 @@
 """Passive health of an endpoint as a state machine: observations in, availability out. Time is an
 argument.
 
-    state      | OK        | failure                              | time
-    HEALTHY    | stays     | EJECTED after `CONSECUTIVE` in a row |
-    EJECTED    | HEALTHY   | stays (it was under way before)      | PROBATION after the ejection
-    PROBATION  | HEALTHY   | EJECTED at once, for longer          |
+    state      | OK        | silence | failure                     | time
+    HEALTHY    | stays     | DOUBTED | EJECTED after `CONSECUTIVE` |
+    DOUBTED    | HEALTHY   | stays   | EJECTED after `CONSECUTIVE` | PROBATION after the doubt
+    EJECTED    | HEALTHY   | stays   | stays (it is an old one)    | PROBATION after the ejection
+    PROBATION  | HEALTHY   | DOUBTED | EJECTED at once, for longer |
 
-The duration doubles with each ejection, and one step is forgiven for each `FORGIVE_SECONDS` without
-failures. Whether an ejection is honoured depends on the other endpoints of the upstream; that rule
-is `usable`.
+A failure is an attempt that is over, a silence one that is still under way and already takes too
+long: then others come first, and nothing is lost if that was wrong. An ejected endpoint is left
+out. The duration of ejections doubles with each, and one step is forgiven for each
+`FORGIVE_SECONDS` without failures. Whether an ejection is honoured depends on the other endpoints
+of the upstream; that rule is `usable`.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ MAX_SECONDS: Final = 300.0
 # Envoy forgives one step at each of its 10 s intervals; a task that fails every half minute must
 # not begin anew each time.
 FORGIVE_SECONDS: Final = 60.0
+# As long as the first ejection; whoever asks then waits an instant for it and goes elsewhere.
+DOUBT_SECONDS: Final = 5.0
 # Envoy ejects at most 10 % (but at least one), which with three replicas means one. Half keeps
 # small services working too.
 MAX_SHARE: Final = 0.5
@@ -39,6 +44,7 @@ class HealthState(enum.Enum):
     """States of an endpoint; see the module."""
 
     HEALTHY = "healthy"
+    DOUBTED = "doubted"
     EJECTED = "ejected"
     PROBATION = "probation"
 
@@ -47,6 +53,7 @@ class Observation(enum.Enum):
     """Outcome of an attempt."""
 
     OK = "ok"
+    SILENT = "silent"
     CONNECT_FAILED = "connect_failed"
     TIMED_OUT = "timed_out"
     BAD_RESPONSE = "bad_response"
@@ -57,6 +64,9 @@ _TRANSITIONS: Final = {
     (HealthState.HEALTHY, False, False): HealthState.HEALTHY,
     (HealthState.HEALTHY, True, False): HealthState.HEALTHY,
     (HealthState.HEALTHY, True, True): HealthState.EJECTED,
+    (HealthState.DOUBTED, False, False): HealthState.HEALTHY,
+    (HealthState.DOUBTED, True, False): HealthState.DOUBTED,
+    (HealthState.DOUBTED, True, True): HealthState.EJECTED,
     (HealthState.EJECTED, False, False): HealthState.HEALTHY,
     (HealthState.EJECTED, True, False): HealthState.EJECTED,
     (HealthState.EJECTED, True, True): HealthState.EJECTED,
@@ -68,7 +78,7 @@ _TRANSITIONS: Final = {
 
 class EndpointHealth:
     """Health of one endpoint. `state` as of the last call; `failures` counts those in a row, and is
-    0 unless the state is HEALTHY.
+    not 0 while there is anything that an OK would end.
     """
 
     __slots__ = ("_ejections", "_until", "_well_since", "failures", "state")
@@ -86,6 +96,14 @@ class EndpointHealth:
     def observe(self, observation: Observation, now: float) -> None:
         """Note an observation at `now` (seconds of any monotonic clock)."""
         self.available(now)
+        if observation is Observation.SILENT:
+            if self.state is HealthState.HEALTHY:
+                self._forgive(now)
+            if self.state is not HealthState.EJECTED:
+                self.state = HealthState.DOUBTED
+                self.failures = max(self.failures, 1)
+                self._until = now + DOUBT_SECONDS
+            return
         failed = observation is not Observation.OK
         before = self.state
         self.failures = self.failures + 1 if failed else 0
@@ -94,13 +112,16 @@ class EndpointHealth:
             return
         if self.state is HealthState.EJECTED:
             if before is HealthState.HEALTHY:
-                self._ejections = max(
-                    self._ejections - int((now - self._well_since) / FORGIVE_SECONDS), 0
-                )
+                self._forgive(now)
             self._until = now + min(BASE_SECONDS * 2.0 ** min(self._ejections, 16), MAX_SECONDS)
             self._ejections += 1
         else:
             self._well_since = now
+
+    def _forgive(self, now: float) -> None:
+        # It ceases to be well.
+        forgiven = int((now - self._well_since) / FORGIVE_SECONDS)
+        self._ejections = max(self._ejections - forgiven, 0)
 
     def spotless(self, now: float) -> bool:
         """Return whether nothing is left to remember at `now`: it is healthy, and every ejection is
@@ -111,12 +132,19 @@ class EndpointHealth:
         return self._ejections <= int((now - self._well_since) / FORGIVE_SECONDS)
 
     def available(self, now: float) -> bool:
-        """Return whether it may be used at `now`. The end of an ejection makes it PROBATION."""
-        if self.state is HealthState.EJECTED:
+        """Return whether it may be used at `now`. The end of an ejection, or of a doubt, makes it
+        PROBATION.
+        """
+        state = self.state
+        if state is HealthState.EJECTED or state is HealthState.DOUBTED:
             if now < self._until:
-                return False
+                return state is HealthState.DOUBTED
             self.state = HealthState.PROBATION
         return True
+
+    def doubted(self, now: float) -> bool:
+        """Return whether others are to be tried first at `now`."""
+        return self.available(now) and self.state is HealthState.DOUBTED
 
 
 T = TypeVar("T")

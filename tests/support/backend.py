@@ -160,20 +160,20 @@ def responding(*responses: bytes) -> Script:
 
 
 class Backend:
-    """Listens on a free loopback port; each connection runs the script in a thread and is closed
-    after it.
+    """Listens on a free loopback port, or where it is told to; each connection runs the script in a
+    thread and is closed after it.
 
     The next connection gets the next script, all further ones the last. To be stopped after the
     gateway is closed: `stop` then finds out whether the gateway left a connection open.
     """
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, host: str = "127.0.0.1", port: int = 0) -> None:
         self.peers: list[Peer] = []
         self.errors: list[AssertionError] = []
         self._scripts = scripts or (responding(OK),)
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = socket.create_server((host, port), backlog=512)
         self.port: int = self._listener.getsockname()[1]
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
         self._acceptor.start()
@@ -266,17 +266,17 @@ def unused_port() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def blackhole() -> Iterator[int]:
+def blackhole(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
     """A port that never responds at all: a listener whose queue is full drops what asks for a
     connection.
     """
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        listener = stack.enter_context(socket.create_server((host, port), backlog=0))
         port = listener.getsockname()[1]
         for _ in range(4):
             sock = stack.enter_context(socket.socket())
             sock.setblocking(False)
-            sock.connect_ex(("127.0.0.1", port))
+            sock.connect_ex((host, port))
         time.sleep(0.05)
         yield port
 

@@ -82,9 +82,16 @@ class HTTPSettings:
         "time for a whole request head (else 408), TLS hello or PROXY protocol header",
         key="timeouts.head_read",
     )
-    # The next endpoint is tried after that.
+    # The next endpoint is tried beside it after an eighth of that.
     connect: float = setting(
         2.0, read_duration, "time to connect to one endpoint", key="timeouts.connect"
+    )
+    # A machine that lost its power says nothing: the kernel itself waits for a quarter of an hour.
+    unacknowledged: float = setting(
+        10.0,
+        read_duration,
+        "how long an endpoint's machine may acknowledge nothing before its connections end",
+        key="timeouts.unacknowledged",
     )
     # From the request sent to the first byte of the response (nginx proxy_read_timeout: 60).
     response_head: float = setting(
@@ -154,8 +161,9 @@ class HTTPSettings:
         "how long an idle connection to an endpoint is kept",
         key="timeouts.pool_idle",
     )
+    # Others are tried before, as long as none can be connected to.
     max_tries: int = setting(
-        3, read_integer(1, 100), "endpoints tried for one request", key="limits.max_tries"
+        3, read_integer(1, 100), "endpoints that one request is sent to", key="limits.max_tries"
     )
     # Envoy's retry budget: 20 %.
     retry_budget: float = setting(

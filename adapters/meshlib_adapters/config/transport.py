@@ -68,9 +68,11 @@ class TLSSettings:
     what cannot be.
 
     `head_read` runs from the first moment until the hello is whole, whatever arrives meanwhile.
-    `connect` is for each endpoint tried. `tunnel_idle` ends a tunnel in which nothing moved either
-    way, `max_lifetime` (None: never) any tunnel. `lingering_close`: how long a refused client has
-    to take its alert. `sweep_interval` is the grain of all of them.
+    `connect` is for each endpoint tried; another one is tried beside it after an eighth of that.
+    `unacknowledged` is how long an endpoint's machine may acknowledge nothing. `tunnel_idle` ends a
+    tunnel in which nothing moved either way, `max_lifetime` (None: never) any tunnel.
+    `lingering_close`: how long a refused client has to take its alert. `sweep_interval` is the
+    grain of all of them.
 
     `max_connections` in all: more wait in the kernel's backlog. `max_connections_per_client` (None:
     no limit): more of one client (an IPv4 address, or a network of 64 bits in IPv6) are closed at
@@ -94,6 +96,7 @@ class TLSSettings:
 
     head_read: float = same(HTTPSettings, "head_read")
     connect: float = same(HTTPSettings, "connect")
+    unacknowledged: float = same(HTTPSettings, "unacknowledged")
     tunnel_idle: float = same(HTTPSettings, "tunnel_idle")
     max_lifetime: float | None = None
     lingering_close: float = same(HTTPSettings, "lingering_close")
@@ -132,6 +135,7 @@ class TLSSettings:
         for name in (
             "head_read",
             "connect",
+            "unacknowledged",
             "tunnel_idle",
             "lingering_close",
             "sweep_interval",
@@ -183,6 +187,7 @@ class TCPSettings:
 
     head_read: float = same(HTTPSettings, "head_read")
     connect: float = same(HTTPSettings, "connect")
+    unacknowledged: float = same(HTTPSettings, "unacknowledged")
     tunnel_idle: float = same(HTTPSettings, "tunnel_idle")
     max_lifetime: float | None = None
     sweep_interval: float = 0.5
@@ -192,7 +197,7 @@ class TCPSettings:
     relay: RelaySettings = RelaySettings()
 
     def __post_init__(self) -> None:
-        for name in ("head_read", "connect", "tunnel_idle", "sweep_interval"):
+        for name in ("head_read", "connect", "unacknowledged", "tunnel_idle", "sweep_interval"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0", where=name)
         if self.max_lifetime is not None and not self.max_lifetime > 0:

@@ -19,7 +19,8 @@ from meshlib_adapters.sockets.acceptor import Acceptor
 from meshlib_adapters.sockets.clients import Clients
 from meshlib_adapters.sockets.closing import reset_on_close
 from meshlib_adapters.sockets.limits import ClientLimits
-from meshlib_adapters.upstream.choice import EndpointChooser
+from meshlib_adapters.upstream.choice.chooser import EndpointChooser
+from meshlib_adapters.upstream.choice.host_names import HostNames
 
 __all__ = ["TCPListener"]
 
@@ -68,7 +69,7 @@ class TCPListener:
             settings,
             self.resources,
             owner_deadlines(loop, settings.sweep_interval),
-            EndpointChooser(loop.time, stickiness="none"),
+            EndpointChooser(loop.time, stickiness="none", names=HostNames(loop)),
             self.counters,
         )
         self._shared = TCPShared(
@@ -130,6 +131,7 @@ class TCPListener:
         self._acceptor.close()
         self._clients.abort()
         self._tunnels.deadlines.close()
+        self._tunnels.chooser.close()
         if self._owns_resources:
             self.resources.close()
 

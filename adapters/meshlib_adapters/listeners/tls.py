@@ -25,7 +25,8 @@ from meshlib_adapters.sockets.acceptor import Acceptor
 from meshlib_adapters.sockets.clients import Clients
 from meshlib_adapters.sockets.closing import reset_on_close
 from meshlib_adapters.sockets.limits import ClientLimits
-from meshlib_adapters.upstream.choice import EndpointChooser, EndpointOrder
+from meshlib_adapters.upstream.choice.chooser import EndpointChooser, EndpointOrder
+from meshlib_adapters.upstream.choice.host_names import HostNames
 
 __all__ = ["TLSListener"]
 
@@ -88,6 +89,7 @@ class TLSListener:
                 max_sessions_per_upstream=settings.sticky_sessions_per_upstream,
                 max_unknown_sessions=settings.sticky_unknown,
                 session_ttl=settings.session_ttl,
+                names=HostNames(loop),
             ),
             self.counters,
         )
@@ -160,6 +162,7 @@ class TLSListener:
         self._stop_accepting()
         self._clients.abort()
         self._tunnels.deadlines.close()
+        self._tunnels.chooser.close()
         self.resources.close()
 
     def _stop_accepting(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from meshlib.messages import ClientHello
 from meshlib.model import Upstream
@@ -19,9 +19,14 @@ from meshlib_adapters.relay.relay import Relay, RelayResources
 from meshlib_adapters.sockets.clients import Client
 from meshlib_adapters.sockets.deadlines import Deadlines
 from meshlib_adapters.sockets.limits import NEVER_IDLE
-from meshlib_adapters.upstream.choice import EndpointChooser
+from meshlib_adapters.sockets.peers import has_vanished, watch_peer
+from meshlib_adapters.upstream.choice.chooser import EndpointChooser
 
 __all__ = ["Tunnel", "TunnelLimits", "TunnelOwner", "TunnelShared", "owner_deadlines"]
+
+# A tunnel in which nothing was sent to the endpoint is looked at less often, by so much: the kernel
+# itself asks a peer to which nothing is sent.
+_CALM: Final = 3
 
 
 class TunnelLimits(RelayLimits, Protocol):
@@ -29,6 +34,8 @@ class TunnelLimits(RelayLimits, Protocol):
 
     @property
     def connect(self) -> float: ...
+    @property
+    def unacknowledged(self) -> float: ...
 
 
 class TunnelOwner(Client, Protocol):
@@ -84,7 +91,9 @@ class Tunnel:
         "_dial",
         "_first",
         "_owner",
+        "_peer",
         "_relay",
+        "_sent",
         "_shared",
         "_sock",
         "_started",
@@ -126,6 +135,7 @@ class Tunnel:
             upstream,
             client,
             hello,
+            seconds=shared.limits.connect,
             on_attempt=self._on_attempt,
             on_connected=self._on_connected,
             on_failed=self._on_failed,
@@ -141,7 +151,7 @@ class Tunnel:
         if self._relay is not None:
             self._check(self._relay, now)
         elif self._dial is not None:
-            self._dial.give_up_attempt()
+            self._dial.give_up_attempts()
 
     def idle_since(self) -> float | None:
         """Start of the client's idle time, as `Member.idle_since`. The tunnel is in use when the
@@ -174,9 +184,11 @@ class Tunnel:
     def _on_failed(self) -> None:
         self._owner.on_failed("connect_failed" if self.endpoint else "no_endpoint")
 
-    def _on_connected(self, sock: socket.socket) -> None:
+    def _on_connected(self, sock: socket.socket, address: str) -> None:
         shared, dial = self._shared, self._dial
         assert dial is not None
+        self.endpoint = address
+        watch_peer(sock, shared.limits.unacknowledged)
         shared.counters["tunnels"] += 1
         self.connected = True
         self._owner.on_connected()
@@ -190,15 +202,24 @@ class Tunnel:
             first=first,
             tap=dial.tap(),
         )
+        self._peer = sock
+        self._sent = -1
         self._check(relay, shared.loop.time())
 
     def _check(self, relay: Relay, now: float) -> None:
         shared = self._shared
-        reason, deadline = relay_end(relay, self._started, shared.limits, now)
+        limits = shared.limits
+        reason, deadline = relay_end(relay, self._started, limits, now)
+        # The kernel itself waits a quarter of an hour for a word that what was sent has arrived.
+        sent, before = relay.bytes_right, self._sent
+        self._sent = sent
+        if not reason and before >= 0 and has_vanished(self._peer, limits.unacknowledged):
+            reason = "vanished"
         if reason:
             self._owner.abort(reason)
         else:
-            shared.deadlines.set(self._owner, deadline)
+            look = limits.unacknowledged * (1 if sent != before else _CALM)
+            shared.deadlines.set(self._owner, min(deadline, now + look))
 
     def _on_relay_end(self, reset: bool) -> None:
         self._owner.on_end("reset" if reset else "closed")

@@ -59,6 +59,7 @@ _WHO: Final = {
     "upstream_goaway": "S",
     "upstream_refused": "S",
     "upstream_reset": "S",
+    "upstream_vanished": "S",
     "upstream_timeout": "S",
     "bad_response": "S",
     "response_too_large": "S",

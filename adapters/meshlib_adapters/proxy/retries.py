@@ -21,6 +21,7 @@ from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.observe.debug_lines import tell_endpoint, tell_failure
 from meshlib_adapters.proxy.response_receiver import ResponseReceiver
+from meshlib_adapters.upstream.connect_race import ConnectRace
 from meshlib_adapters.upstream.connection import (
     IDEMPOTENT,
     UNPROCESSED,
@@ -28,7 +29,7 @@ from meshlib_adapters.upstream.connection import (
     Failure,
 )
 from meshlib_adapters.upstream.messages import ForwardRequest
-from meshlib_adapters.upstream.pool import ConnectAttempt, EndpointPool
+from meshlib_adapters.upstream.pool import EndpointPool
 from meshlib_adapters.upstream.queue import RequestQueue
 from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.upstream.state import MAX_RETRIES, UpstreamState
@@ -49,8 +50,7 @@ class UpstreamRequest:
     """One request at a time; made once per client connection (or per request, by ASGI) and reused.
     It is a `Requester` and a `QueuedRequest`. What is called for every response are the receiver's
     own methods, so that they cost nothing extra. `message` is the request, which the receiver
-    renews before `start`. `pool` is the endpoint asked last, `tries` how
-    many were asked.
+    renews before `start`. `pool` is the endpoint asked last, `tries` how many were asked.
     """
 
     __slots__ = (
@@ -58,6 +58,7 @@ class UpstreamRequest:
         "_done",
         "_fresh",
         "_idempotent",
+        "_passed_over",
         "_paused",
         "_pending",
         "_receiver",
@@ -95,10 +96,11 @@ class UpstreamRequest:
         self.connection: EndpointConnection | None = None
         self.pool: EndpointPool | None = None
         self.tries = 0
-        self.connecting: ConnectAttempt | None = None
+        self.connecting: ConnectRace | None = None
         self._waiting: RequestQueue | None = None
         self.state: UpstreamState | None = None
         self._tried: list[EndpointPool] = []
+        self._passed_over = 0  # of those, how many were given up before they saw a byte
         # Pools with connections that have announced our client.
         self._announced: set[EndpointPool] = set()
         self._idempotent = False
@@ -132,6 +134,7 @@ class UpstreamRequest:
         message = self.message
         self._idempotent = message.head.method in IDEMPOTENT
         self._fresh = False
+        self._passed_over = 0
         self._done = done
         small = len(body) <= self._upstreams.settings.replay_size
         self._replay = body if small else None
@@ -151,7 +154,8 @@ class UpstreamRequest:
             connection.begin(self, message, body, done=done)
         else:
             self._pending = body
-            self.connecting = pool.connect(self)
+            bound = preferred is not None
+            self.connecting = ConnectRace(state, self, pool, self._tried, bound=bound)
 
     def send(self, data: bytes, *, done: bool) -> None:
         """More of the body."""
@@ -268,20 +272,18 @@ class UpstreamRequest:
         body, self._pending = self._pending, b""
         self._begin(connection, body)
 
+    def on_further_endpoint(self) -> None:
+        """Another endpoint is connected to, since none has seen a byte yet."""
+        self.tries += 1
+        self._passed_over += 1
+
     def on_connect_failed(self, reason: str) -> None:
-        """Ask the next endpoint: none has seen a byte yet."""
+        """No endpoint can be connected to."""
         self.connecting = None
-        pool = cast("EndpointPool", self.pool)  # that the connection was asked of
-        self._tried.append(pool)
-        following = self._following()
-        if following is None:
-            status = 504 if reason == "connect_timeout" else 502
-            self._give_up()
-            message = f"no connection to {pool.endpoint.address}"
-            self._receiver.on_no_response(status, reason, message)
-            return
-        body, self._pending = self._pending, b""
-        self._ask(following, body)
+        pool = cast("EndpointPool", self.pool)  # that the connection was asked of last
+        status = 504 if reason == "connect_timeout" else 502
+        self._give_up()
+        self._receiver.on_no_response(status, reason, f"no connection to {pool.endpoint.address}")
 
     def on_failure(self, failure: Failure, message: str, began: bool) -> None:
         """The connection ended before the response did."""
@@ -289,7 +291,10 @@ class UpstreamRequest:
         pool, replay, state = self.pool, self._replay, self.state
         if self._upstreams.debug and pool is not None:
             tell_failure(pool.endpoint, failure.value, message)
-        kept = connection is not None and connection.uses > 1
+        vanished = failure is Failure.VANISHED
+        if vanished and pool is not None:
+            pool.on_vanished()
+        kept = connection is not None and connection.uses > 1 and not vanished
         stale = kept and not began and failure is not Failure.REFUSED
         unprocessed = failure in UNPROCESSED or (connection is not None and connection.unsent)
         repeatable = unprocessed or (self._idempotent and (stale or self._done))
@@ -341,7 +346,8 @@ class UpstreamRequest:
         connection = None if self._fresh else pool.take(self)
         if connection is None:
             self._pending = body
-            self.connecting = pool.connect(self)
+            state = cast("UpstreamState", self.state)
+            self.connecting = ConnectRace(state, self, pool, self._tried)
         else:
             self._begin(connection, body)
 
@@ -352,8 +358,9 @@ class UpstreamRequest:
 
     @property
     def _tries_left(self) -> bool:
-        # A stale connection was no try at its endpoint.
-        return self.tries - self._fresh < self._upstreams.settings.max_tries
+        # A stale connection was no try at its endpoint, and neither is one that never came up.
+        tries = self.tries - self._fresh - self._passed_over
+        return tries < self._upstreams.settings.max_tries
 
     def _following(self) -> EndpointPool | None:
         state = self.state

@@ -40,6 +40,7 @@ class Failure(enum.Enum):
 
     CLOSED = "upstream_closed"
     RESET = "upstream_reset"
+    VANISHED = "upstream_vanished"  # its machine, or the way there
     BAD_RESPONSE = "bad_response"
     # The response's head; a client may be the cause, because endpoints repeat what they were sent.
     OVERSIZED = "response_too_large"

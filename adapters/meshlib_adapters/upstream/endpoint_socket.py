@@ -11,7 +11,9 @@ from typing import Final, cast
 
 from meshlib.errors import ProtocolError
 from meshlib.http2.sections import Pair
+from meshlib_adapters.os_errors import UNREACHABLE
 from meshlib_adapters.sockets.peer_ends import arrived
+from meshlib_adapters.sockets.peers import limit_unacknowledged
 from meshlib_adapters.turns import BYTES, Turn
 from meshlib_adapters.upstream.connection import (
     ConnectionHome,
@@ -29,6 +31,9 @@ TURN: Final = 2  # others are to be served first
 # Behind a failed write: a read as large as asyncio's, and how many of them.
 _READ: Final = 256 * 1024
 _LAST_READS: Final = 4
+# Bytes of a request that the kernel of an endpoint takes, whatever the endpoint does: a quarter of
+# what Linux begins with.
+_WINDOW: Final = 16 * 1024
 
 _RESPONDED: Final = frozenset({Failure.BAD_RESPONSE, Failure.OVERSIZED})
 
@@ -41,6 +46,7 @@ class EndpointSocket(asyncio.Protocol):
     __slots__ = (
         "_begun",
         "_interims",
+        "_patient",
         "_reading_body",
         "_request_done",
         "_streamed",
@@ -70,6 +76,7 @@ class EndpointSocket(asyncio.Protocol):
         self.trailers: Sequence[Pair] = ()
         self._begun = False  # a part of a head is kept
         self._interims = 0
+        self._patient = False  # the endpoint is sent so much that it may have to take its time
         self._reading_body = False
         self._request_done = True
         self._streamed = False  # so much was once sent that a part of it may still wait here
@@ -141,8 +148,24 @@ class EndpointSocket(asyncio.Protocol):
         self.home.forget(cast("EndpointConnection", self))
         self._turn.cancel()
         if self.requester is not None:
-            failure = Failure.RESET if exc else Failure.CLOSED
+            if getattr(exc, "errno", 0) in UNREACHABLE:
+                failure = Failure.VANISHED
+            else:
+                failure = Failure.RESET if exc else Failure.CLOSED
             self._fail(failure, "the connection to the upstream was lost")
+
+    # Patience.
+
+    def _weigh(self, size: int) -> None:
+        # So many bytes of a request follow (-1: not known). An endpoint that takes its time over
+        # them has not vanished.
+        patient = size < 0 or size > _WINDOW
+        if patient is not self._patient:
+            self._patient = patient
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None and not self.closed:
+                seconds = 0.0 if patient else self.home.settings.unacknowledged
+                limit_unacknowledged(sock, seconds)
 
     # Turns.
 

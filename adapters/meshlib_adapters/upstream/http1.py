@@ -98,6 +98,8 @@ class HTTP1EndpointConnection(EndpointSocket):
         elif body:
             data += body
         self._held = data
+        if body or self._patient or not done:
+            self._weigh(len(data) if done else -1)
         if done:
             self.home.write_batch.add(self)
         else:
@@ -134,9 +136,7 @@ class HTTP1EndpointConnection(EndpointSocket):
             self.transport.write(data)
 
     def resume(self) -> None:
-        """Read again. What was read before comes first, in a turn of its own: the requester is in
-        the middle of something.
-        """
+        """Read again; first what was read before, in a turn of its own: the requester is busy."""
         if self.paused & PRESSURE:
             if self._unread:
                 self._rest()
@@ -174,9 +174,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         self._receive_head(data, 0)
 
     def eof_received(self) -> bool:
-        """The upstream sends no more: the end of an until-close body or tunnel direction, else a
-        failure.
-        """
+        """The upstream sends no more: the end of an until-close body or a tunnel, or a failure."""
         requester = self.requester
         if self._unread:  # TLS reports it although nothing is read; `_go_on` comes to it
             self._eof = True
@@ -274,6 +272,7 @@ class HTTP1EndpointConnection(EndpointSocket):
             return
         self._kind = BodyKind.TUNNEL
         self._reading_body = True
+        self._weigh(-1)
         requester.on_upgrade(response, rest)
 
     def _begin_body(

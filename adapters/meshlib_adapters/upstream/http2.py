@@ -105,6 +105,8 @@ class HTTP2EndpointConnection(EndpointSocket):
         self.requester = requester
         self.uses += 1
         self.trailers = ()
+        if self._patient:
+            self._weigh(0)
         self._request = request
         self._request_done = done
         self._interims = 0
@@ -176,6 +178,8 @@ class HTTP2EndpointConnection(EndpointSocket):
         waiting = self._blocked or self._body.size > self.home.settings.buffer_size
         if requester is not None and waiting is not self._sending_paused:
             self._sending_paused = waiting
+            if waiting:
+                self._weigh(-1)
             requester.on_upstream_paused(waiting)
 
     # What the event loop calls.

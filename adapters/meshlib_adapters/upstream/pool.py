@@ -1,8 +1,8 @@
 """The connections to one endpoint: kept idle last in first out, so that as few of them as possible
 stay warm.
 
-What only some upstreams want is a part of its own (`ProxyHeaderRule`, `RequestLimit`); where it is
-not wanted it is None, and costs a request no more than a look at that.
+What only some upstreams want is a part of its own (`pool_rules`); where it is not wanted it is
+None, and costs a request no more than a look at that.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import logging
 from collections.abc import Callable
 from ssl import SSLError
 from time import monotonic
-from typing import Final, Literal
+from typing import Final, Protocol
 
 from meshlib.balancing import EndpointHealth, HealthState, Observation, SlowStart
 from meshlib.http1 import KnownLines
 from meshlib.model import Endpoint
-from meshlib.proxy_protocol import build_v1, build_v2
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.observe.debug_lines import tell_health
-from meshlib_adapters.os_errors import NO_ROOM
+from meshlib_adapters.os_errors import NO_ROOM, UNREACHABLE
+from meshlib_adapters.sockets.peers import SLOW_SHARE
 from meshlib_adapters.upstream.connection import (
     ConnectionFactory,
     EndpointConnection,
@@ -29,10 +29,15 @@ from meshlib_adapters.upstream.connection import (
     Requester,
 )
 from meshlib_adapters.upstream.counters import UpstreamCounters
+from meshlib_adapters.upstream.pool_rules import ProxyHeaderRule, RequestLimit
 from meshlib_adapters.upstream.transports import open_connection
 from meshlib_adapters.upstream.write_batch import WriteBatch
 
-__all__ = ["ConnectAttempt", "EndpointPool", "ProxyHeaderRule", "RequestLimit"]
+__all__ = [
+    "AttemptWatcher",
+    "ConnectAttempt",
+    "EndpointPool",
+]
 
 
 _log = logging.getLogger("meshlib.http")
@@ -41,51 +46,46 @@ _log = logging.getLogger("meshlib.http")
 _STARVED: Final = NO_ROOM | {errno.EADDRNOTAVAIL}
 
 
-class ProxyHeaderRule:
-    """Connections begin with a PROXY protocol header, which names one client: no other client may
-    use them. A connection is kept for its requester until that one's client is gone.
-    """
+class AttemptWatcher(Protocol):
+    """The part that hears what becomes of an attempt to connect."""
 
-    __slots__ = ("_build",)
+    def on_connection(self, connection: EndpointConnection, seconds: float) -> None:
+        """As `Requester.on_connection`."""
 
-    def __init__(self, version: Literal["v1", "v2"]) -> None:
-        self._build = build_v1 if version == "v1" else build_v2
+    def on_connect_failed(self, reason: str) -> None:
+        """As `Requester.on_connect_failed`."""
 
-    def announce(self, connection: EndpointConnection, requester: Requester) -> None:
-        """Send the header; from now on the connection is the requester's alone."""
-        connection.owner = requester
-        connection.transport.write(self._build(*requester.addresses()))
-
-
-class RequestLimit:
-    """At most `maximum` requests at a time at one endpoint; `on_free` is called when there may be
-    room again.
-    """
-
-    __slots__ = ("maximum", "on_free")
-
-    def __init__(self, maximum: int, on_free: Callable[[], None]) -> None:
-        self.maximum = maximum
-        self.on_free = on_free
+    def on_connect_slow(self) -> None:
+        """It takes so long that others had better be tried beside it; it goes on."""
 
 
 class ConnectAttempt:
-    """A connection that is being made for a requester."""
+    """A connection that is being made for a requester; `watcher` hears of it in its stead."""
 
-    __slots__ = ("_requester", "_task")
+    __slots__ = ("_pool", "_requester", "_slow", "_task", "_watcher")
 
-    def __init__(self, pool: EndpointPool, requester: Requester) -> None:
+    def __init__(
+        self, pool: EndpointPool, requester: Requester, watcher: AttemptWatcher | None = None
+    ) -> None:
+        self._pool = pool
         self._requester: Requester | None = requester
+        self._watcher = watcher
         pool.connecting += 1
+        self._slow = pool.loop.call_later(pool.settings.connect * SLOW_SHARE, self._on_slow)
         self._task = pool.loop.create_task(self._connect(pool))
 
     def cancel(self) -> None:
         """Forget the requester. A connection that still comes up goes to the pool."""
-        self._requester = None
+        self._requester = self._watcher = None
+
+    def _on_slow(self) -> None:
+        self._pool.doubt()
+        if self._watcher is not None:
+            self._watcher.on_connect_slow()
 
     async def _connect(self, pool: EndpointPool) -> None:
         reason = ""
-        starved = False
+        starved = unreachable = False
         began = monotonic()
         connection: EndpointConnection | None = None
         try:
@@ -100,35 +100,43 @@ class ConnectAttempt:
             refused = isinstance(error, ConnectionRefusedError)
             reason = "connect_refused" if refused else "connect_failed"
             starved = error.errno in _STARVED
+            unreachable = error.errno in UNREACHABLE
         except ValueError:  # a host name that cannot even be looked up
             reason = "connect_failed"
         if connection is not None and connection.closed:  # dropped before anything was sent
             connection, reason = None, "connect_failed"
+        self._slow.cancel()
         requester = self._requester
+        watcher = self._watcher or requester
         pool.connecting -= 1
         if connection is None:
             _log.debug("%s: no connection: %s", pool.endpoint.address, reason)
+            if unreachable:
+                pool.doubt()
             pool.connect_failed(starved=starved)
-            if requester is not None:
-                requester.on_connect_failed(reason)
+            if watcher is not None:
+                watcher.on_connect_failed(reason)
             return
         pool.counters.connects += 1
+        if pool.health.state is HealthState.DOUBTED:
+            pool.observe(Observation.OK)
         pool.lease(connection)
-        if requester is None:
+        if requester is None or watcher is None:
             pool.release(connection)
             return
         if pool.proxy_header is not None:
             pool.proxy_header.announce(connection, requester)
-        requester.on_connection(connection, monotonic() - began)
+        watcher.on_connection(connection, monotonic() - began)
 
 
 class EndpointPool:
     """The connections to one endpoint of one upstream, and what the data path knows of its health.
 
     `active` counts requests under way, `connecting` connections being made. `closed`: the endpoint
-    is gone; nothing is kept any more. `create` makes connections; `server_name` is the name in the
-    endpoint's certificate ("": no TLS). `remember_heads` as in `FastPaths.repeated_heads`,
-    `lenient` as in `Transport`. A `ConnectionHome`.
+    is gone; nothing is kept any more. `on_silent` is called when it does not respond to an attempt
+    to connect. `create` makes connections; `server_name` is the name in the endpoint's certificate
+    ("": no TLS). `remember_heads` as in `FastPaths.repeated_heads`, `lenient` as in `Transport`. A
+    `ConnectionHome`.
     """
 
     __slots__ = (
@@ -146,6 +154,7 @@ class EndpointPool:
         "lenient",
         "limit",
         "loop",
+        "on_silent",
         "proxy_header",
         "remember_heads",
         "server_name",
@@ -169,6 +178,7 @@ class EndpointPool:
         limit: RequestLimit | None = None,
         remember_heads: bool = True,
         lenient: bool = False,
+        on_silent: Callable[[EndpointPool], None] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.settings = settings
@@ -189,6 +199,7 @@ class EndpointPool:
         self.last_head: LastHead | None = None
         self.remember_heads = remember_heads
         self.lenient = lenient
+        self.on_silent = on_silent
         self._tls_failure_logged = False  # once is enough
 
     def __repr__(self) -> str:
@@ -240,9 +251,11 @@ class EndpointPool:
         self.active += 1
         connection.leased = True
 
-    def connect(self, requester: Requester) -> ConnectAttempt:
-        """Begin to connect; the requester hears `on_connection` or `on_connect_failed`."""
-        return ConnectAttempt(self, requester)
+    def connect(
+        self, requester: Requester, watcher: AttemptWatcher | None = None
+    ) -> ConnectAttempt:
+        """Begin to connect; the requester hears of it, or the watcher in its stead."""
+        return ConnectAttempt(self, requester, watcher)
 
     def connect_failed(self, *, starved: bool = False) -> None:
         """No connection could be made. `starved`: for want of a socket, a port or memory here,
@@ -342,6 +355,17 @@ class EndpointPool:
         if health.state is HealthState.EJECTED and before is not HealthState.EJECTED:
             self.counters.ejections += 1
 
+    def doubt(self) -> None:
+        """The endpoint does not respond: others are tried first, for a while."""
+        self.observe(Observation.SILENT)
+        if self.on_silent is not None:
+            self.on_silent(self)
+
+    def on_vanished(self) -> None:
+        """Its machine has gone without a word: what is kept leads nowhere either."""
+        self.doubt()
+        self.drop_idle()
+
     def warm_up(self) -> None:
         """Let new requests come slowly at first, if the settings want it so."""
         if self.settings.slow_start:
@@ -349,10 +373,10 @@ class EndpointPool:
 
     def may_take(self, now: float) -> bool:
         """Whether a new request may come here: health allows it, an endpoint on probation has no
-        other, one that warms up takes no more than its share.
+        other, one that warms up takes no more than its share, one in doubt none.
         """
         health = self.health
-        if not health.available(now) or (
+        if (not health.available(now) or health.state is HealthState.DOUBTED) or (
             health.state is HealthState.PROBATION and self.active + self.connecting
         ):
             return False

@@ -11,7 +11,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from meshlib.balancing import cookie_values, set_cookie_value
+from meshlib.balancing import (
+    Machines,
+    Observation,
+    cookie_values,
+    machine_of,
+    set_cookie_value,
+)
 from meshlib.decision import Forward
 from meshlib.http1 import KnownLines
 from meshlib.mesh import Mesh
@@ -21,10 +27,11 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings, session_limits
 from meshlib_adapters.fast_paths import ALL, FastPaths
 from meshlib_adapters.observe.debug_lines import wanted
+from meshlib_adapters.upstream.choice.host_names import IDLE_REFRESH, REFRESH, HostNames
+from meshlib_adapters.upstream.choice.sticky import LocalBindings, StickyBindings
 from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import EndpointPool
 from meshlib_adapters.upstream.state import UpstreamState
-from meshlib_adapters.upstream.sticky import LocalBindings, StickyBindings
 from meshlib_adapters.upstream.write_batch import WriteBatch
 
 if TYPE_CHECKING:
@@ -64,6 +71,8 @@ class UpstreamRegistry:
         self.counters: dict[str, UpstreamCounters] = {}
         self.bindings = LocalBindings(session_limits(settings)) if bindings is None else bindings
         self._states: dict[UpstreamKey, UpstreamState] = {}
+        self._names = HostNames(loop, self._renew)
+        self._machines = Machines()
         self._swept = 0.0
         self.bindings.keep_upstreams(_names(mesh))
         self._unsubscribe = mesh.subscribe(self._follow)
@@ -81,6 +90,8 @@ class UpstreamRegistry:
                 self.write_batch,
                 self.http2,
                 self.fast_paths,
+                self._on_silent,
+                self._names,
             )
             self._states[upstream.key] = state
         elif state.upstream is not upstream:
@@ -147,14 +158,33 @@ class UpstreamRegistry:
             for pool in state.pools():
                 if pool.idle:
                     pool.sweep(now)
+            for host in state.hosts:
+                self._names.refresh(host, REFRESH if state.busy else IDLE_REFRESH)
         self.bindings.forget_expired(now)
 
     def close(self) -> None:
         """Close everything that is idle and follow no more."""
         self._unsubscribe()
+        self._names.close()
         for state in self._states.values():
             state.close()
         self._states = {}
+
+    def _on_silent(self, silent: EndpointPool) -> None:
+        # Of a machine with several silent endpoints the others are not waited for one by one.
+        endpoint = silent.endpoint
+        machine = machine_of(endpoint)
+        if self._machines.note_silence(machine, endpoint.address, self.loop.time()):
+            for state in self._states.values():
+                for pool in state.pools():
+                    if machine_of(pool.endpoint) == machine and pool is not silent:
+                        pool.observe(Observation.SILENT)
+
+    def _renew(self) -> None:
+        # The addresses of some name have changed.
+        for state in self._states.values():
+            if state.hosts:
+                state.update(state.upstream)
 
     def _follow(self, mesh: Mesh) -> None:
         known = mesh.table.upstreams

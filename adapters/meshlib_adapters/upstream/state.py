@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from meshlib.balancing import (
@@ -14,8 +15,10 @@ from meshlib.http1 import KnownLines
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.fast_paths import ALL, FastPaths
+from meshlib_adapters.upstream.choice.host_names import HostNames, host_names
 from meshlib_adapters.upstream.counters import UpstreamCounters
-from meshlib_adapters.upstream.pool import EndpointPool, ProxyHeaderRule, RequestLimit
+from meshlib_adapters.upstream.pool import EndpointPool
+from meshlib_adapters.upstream.pool_rules import ProxyHeaderRule, RequestLimit
 from meshlib_adapters.upstream.queue import RequestQueue
 from meshlib_adapters.upstream.transports import connection_factory
 from meshlib_adapters.upstream.write_batch import WriteBatch
@@ -34,12 +37,17 @@ def _load(pool: EndpointPool) -> int:
     return pool.active + pool.connecting
 
 
+def _is_doubted(pool: EndpointPool) -> bool:
+    return pool.health.state is HealthState.DOUBTED
+
+
 class UpstreamState:
     """One upstream at run time: its pools, its strategy, its retry budget.
 
     If its endpoints take only so many requests at a time, those that find no room wait in `queue`,
-    else that is None. `retries` are those saved up, at most `MAX_RETRIES`. `closed`: the upstream
-    is gone.
+    else that is None. `hosts` are the names among its endpoints, which `names` look up; each
+    address that they are known to have is an endpoint. `retries` are those saved up, at most
+    `MAX_RETRIES`. `closed`: the upstream is gone.
     """
 
     __slots__ = (
@@ -47,11 +55,14 @@ class UpstreamState:
         "_http2",
         "_known_lines",
         "_loop",
+        "_names",
+        "_on_silent",
         "_pools",
         "_settings",
         "_write_batch",
         "closed",
         "counters",
+        "hosts",
         "queue",
         "ready",
         "retries",
@@ -69,11 +80,16 @@ class UpstreamState:
         write_batch: WriteBatch | None = None,
         http2: HTTP2Settings | None = None,
         fast_paths: FastPaths = ALL,
+        on_silent: Callable[[EndpointPool], None] | None = None,
+        names: HostNames | None = None,
     ) -> None:
         self._settings = settings
         self._http2 = http2
         self._fast_paths = fast_paths
         self._loop = loop
+        self._on_silent = on_silent
+        self._names = names
+        self.hosts: frozenset[str] = frozenset()
         self._pools: dict[tuple[str, str, int], EndpointPool] = {}
         self.counters = counters or UpstreamCounters()
         self._known_lines = known_lines
@@ -92,18 +108,19 @@ class UpstreamState:
         return f"<UpstreamState {self.upstream.name} ready={len(self.ready)} of {len(self._pools)}>"
 
     def update(self, upstream: Upstream) -> None:
-        """Take the endpoints of a new snapshot; the pools of those that stay are kept, those of the
-        others closed.
+        """Take the endpoints of a new snapshot, or the new addresses of names; the pools of those
+        that stay are kept, those of the others closed.
         """
-        weights = {endpoint.address: endpoint.weight for endpoint in self.upstream.endpoints}
+        endpoints = self._expanded(upstream)
+        weights = {one.endpoint.address: one.endpoint.weight for one in self._pools.values()}
         if upstream.strategy != self.upstream.strategy or any(
             weights.get(endpoint.address, endpoint.weight) != endpoint.weight
-            for endpoint in upstream.endpoints
+            for endpoint in endpoints
         ):  # a pool that stays is the same to a strategy, whatever its weight
             self.strategy = create_strategy(upstream.strategy, _load)
         self.upstream = upstream
         before, self._pools = self._pools, {}
-        for endpoint in upstream.endpoints:
+        for endpoint in endpoints:
             key = (endpoint.id, endpoint.host, endpoint.port)
             pool = before.pop(key, None)
             if pool is None:
@@ -120,6 +137,20 @@ class UpstreamState:
         if self.queue is not None:
             self.queue.wake()  # new endpoints have room
 
+    def _expanded(self, upstream: Upstream) -> tuple[Endpoint, ...]:
+        names = self._names
+        self.hosts = frozenset() if names is None else host_names(upstream.endpoints)
+        if names is None or not self.hosts:
+            return upstream.endpoints
+        for host in self.hosts:
+            names.refresh(host)
+        return names.expand(upstream.endpoints)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there are connections to its endpoints."""
+        return any(pool.active or pool.connecting or pool.idle for pool in self._pools.values())
+
     def create_pool(self, endpoint: Endpoint) -> EndpointPool:
         transport = self.upstream.transport
         version, queue = transport.proxy_protocol, self.queue
@@ -133,6 +164,7 @@ class UpstreamState:
             known_lines=self._known_lines,
             write_batch=self._write_batch,
             remember_heads=self._fast_paths.repeated_heads,
+            on_silent=self._on_silent,
             server_name=transport.tls_name,
             lenient=transport.lenient,
             proxy_header=ProxyHeaderRule(version) if version else None,
@@ -222,4 +254,6 @@ class UpstreamState:
     def _candidates(self) -> list[EndpointPool]:
         now = self._loop.time()
         ordered = list(self.strategy.candidates(self.ready))
-        return usable(ordered, [pool.health.available(now) for pool in ordered])
+        good = usable(ordered, [pool.health.available(now) for pool in ordered])
+        good.sort(key=_is_doubted)
+        return good

@@ -59,20 +59,22 @@ def read_authorities(path: str) -> str:
     return text
 
 
-async def connected_socket(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+async def connected_socket(
+    loop: asyncio.AbstractEventLoop, host: str, port: int, seconds: float
+) -> socket.socket:
     """A socket that does not block, connected to the first address of `host` that takes it; OSError
-    when none does.
+    when none does, TimeoutError when the last one hangs. Each address has its share of `seconds`.
     """
     trouble: OSError | None = None
-    for family, kind, protocol, _, address in await loop.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM
-    ):
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(sock, address)
-        except OSError as error:
+            async with asyncio.timeout(seconds / len(found)):
+                await loop.sock_connect(sock, address)
+        except OSError as error:  # TimeoutError is one
             sock.close()
             trouble = error
         except BaseException:

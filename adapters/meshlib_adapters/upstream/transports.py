@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from ssl import SSLError
 from typing import TYPE_CHECKING, cast
 
+from meshlib.authority import is_ip_address
+from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.extras import install
+from meshlib_adapters.sockets.peers import limit_unacknowledged, watch_peer
 from meshlib_adapters.tls.transport import TLSTransport
 from meshlib_adapters.upstream.connection import (
     ConnectionFactory,
@@ -62,11 +66,25 @@ async def open_connection(
     """
     if server_name:
         return await _open_tls(home, create, server_name)
-    endpoint = home.endpoint
-    _, protocol = await home.loop.create_connection(
-        lambda: cast("asyncio.Protocol", create(home)), endpoint.host, endpoint.port
-    )
+    endpoint, settings = home.endpoint, home.settings
+    if is_ip_address(endpoint.host):
+        transport, protocol = await home.loop.create_connection(
+            lambda: cast("asyncio.Protocol", create(home)), endpoint.host, endpoint.port
+        )
+    else:
+        sock = await connected_socket(home.loop, endpoint.host, endpoint.port, settings.connect)
+        transport, protocol = await home.loop.create_connection(
+            lambda: cast("asyncio.Protocol", create(home)), sock=sock
+        )
+    _watch(transport.get_extra_info("socket"), settings)
     return cast("EndpointConnection", protocol)
+
+
+def _watch(sock: socket.socket | None, settings: HTTPSettings) -> None:
+    if sock is None:  # a transport without one
+        return
+    watch_peer(sock, settings.unacknowledged)
+    limit_unacknowledged(sock, settings.unacknowledged)
 
 
 async def _open_tls(
@@ -74,7 +92,8 @@ async def _open_tls(
 ) -> EndpointConnection:
     loop, endpoint, settings = home.loop, home.endpoint, home.settings
     context = upstream_tls_context(settings.upstream_authorities)
-    sock = await connected_socket(loop, endpoint.host, endpoint.port)
+    sock = await connected_socket(loop, endpoint.host, endpoint.port, settings.connect)
+    _watch(sock, settings)
     made: asyncio.Future[EndpointConnection] = loop.create_future()
 
     def established(transport: TLSTransport) -> asyncio.Protocol:

@@ -33,7 +33,7 @@ _GATHER: Final = 0.002  # seconds during which new bindings gather for one frame
 
 
 class SharedBindings:
-    """`StickyBindings` (`meshlib_adapters.upstream.sticky`) of a worker: those of all workers.
+    """`StickyBindings` of a worker (`meshlib_adapters.upstream.choice.sticky`): those of all.
 
     New ones are passed to `share` in batches of at most `BATCH`; those of others come by `adopt`.
     """

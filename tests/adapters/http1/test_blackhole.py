@@ -5,6 +5,8 @@ nobody hears of it but by waiting.
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +19,7 @@ from tests.support.running import quick, snapshot_of
 
 Make = Callable[..., Backend]
 
+POST_SMALL = b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 3\r\n\r\nabc"
 POST = b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 1000000\r\n\r\n"
 
 
@@ -123,6 +126,53 @@ def test_a_kept_connection_that_leads_nowhere_ends_one_request_in_time(
     network.let_through(gone.port)
     site.wait(lambda: site.client().ask(get("/", "shop")).status == 200)
     assert len(gone.peers) == 2
+
+
+@pytest.mark.parametrize("wire", [get("/", "shop"), POST_SMALL], ids=["GET", "POST"])
+def test_a_request_on_a_kept_connection_to_a_machine_that_vanished(
+    network: Apart, start: Start, backend: Make, wire: bytes
+) -> None:
+    """Its machine acknowledges nothing: no need to wait for the time-out of responses. What may be
+    repeated is, at another endpoint.
+    """
+    gone, good = backend(), backend()
+    site = start(snapshot_of({"shop": [gone, good]}), quick(connect=0.5, unacknowledged=0.5))
+    client = site.client()
+    for _ in range(2):
+        assert client.ask(get("/", "shop")).status == 200
+    network.drop(gone.port)
+    began = time.monotonic()
+    statuses = [client.ask(wire).status for _ in range(4)]
+    assert time.monotonic() - began < 5
+    assert statuses.count(200) == (4 if wire.startswith(b"GET") else 3)
+    assert site.reasons(6).count("upstream_vanished") == statuses.count(502)
+    site.wait(lambda: not any(pool.active for pool in site.pools()))
+    assert len(good.peers) <= 3
+    gone.refuse()  # it never hears of the end
+
+
+def test_a_request_that_waits_for_a_machine_that_vanished(
+    network: Apart, start: Start, backend: Make
+) -> None:
+    """It has acknowledged the request; the kernel asks it whether it is still there."""
+    asked = threading.Event()
+
+    def never(peer: Peer) -> None:
+        peer.read_request()
+        asked.set()
+        peer.read_rest()
+
+    gone, good = backend(never), backend()
+    site = start(snapshot_of({"shop": [gone, good]}), quick(connect=0.5, unacknowledged=0.5))
+    clients = [site.client(), site.client()]
+    for client in clients:
+        client.send(get("/", "shop"))
+    assert asked.wait(5)
+    network.drop(gone.port)
+    began = time.monotonic()
+    assert [client.read_response().status for client in clients] == [200, 200]
+    assert time.monotonic() - began < 5
+    gone.refuse()
 
 
 def test_clients_that_vanish_are_let_go(network: Apart, start: Start, backend: Make) -> None:

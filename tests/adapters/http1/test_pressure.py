@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from meshlib_adapters.upstream.connect_race import ConnectRace
 from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
-from meshlib_adapters.upstream.pool import ConnectAttempt
 from tests.support.wires import Place, Wire
 
 UPLOAD = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n"
@@ -49,7 +49,7 @@ class Full(Wire):
         self.connection.pause_writing()
 
 
-def connecting(site: Place) -> ConnectAttempt:
+def connecting(site: Place) -> ConnectRace:
     """A connection is being made for the client's upload, and the client waits because it has sent
     much. Never comes by itself.
     """
@@ -84,22 +84,6 @@ def test_a_connection_that_takes_all_of_it(place: Callable[..., Place]) -> None:
     connection, wire = site.endpoint()
     site.pool().lease(connection)
     site.client.exchange.request.on_connection(connection, 0.0)
-    assert wire.sent.endswith(MUCH)
-    assert site.wire.reading
-
-
-def test_another_endpoint_that_has_a_connection_takes_it(
-    place: Callable[..., Place],
-) -> None:
-    site = place()
-    connecting(site)
-    _, wire = site.endpoint()
-    request, other = site.client.exchange.request, site.pool()
-    assert request.state is not None
-    gone = request.state.create_pool(other.endpoint)
-    request.pool = gone
-    request.on_connect_failed("connect_timeout")
-    assert request.pool is other
     assert wire.sent.endswith(MUCH)
     assert site.wire.reading
 

@@ -80,3 +80,51 @@ def test_a_tunnel_whose_endpoint_vanishes_ends_when_it_is_idle_too_long(
             network.let_through(gone)
 
     run(main())
+
+
+def test_a_tunnel_whose_endpoint_vanishes_ends_long_before_it_is_idle(
+    network: Apart, run: Run, lab: MakeLab
+) -> None:
+    async def main() -> None:
+        async with lab() as env:
+            gone = await env.backend(None, plain_echo, into="a.example")
+            listener, port = await env.listener(
+                quick(connect=0.2, unacknowledged=0.5, sweep_interval=0.1)
+            )
+            reader, writer = await asyncio.open_connection(LOOPBACK, port)
+            writer.write(hello_for("a.example") + b"ping")
+            assert await reader.readexactly(4) == b"ping"
+            network.drop(gone)
+            writer.write(b"into the void")
+            async with asyncio.timeout(10):
+                try:
+                    assert await reader.read() == b""
+                except ConnectionResetError:
+                    pass  # cut: that is an end as well
+                while len(listener):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            writer.close()
+            network.let_through(gone)
+            assert [record.outcome for record in env.records] == ["vanished"]
+
+    run(main())
+
+
+def test_three_endpoints_that_hang_do_not_hold_up_a_client(
+    network: Apart, run: Run, lab: MakeLab
+) -> None:
+    async def main() -> None:
+        async with lab() as env:
+            for _ in range(3):
+                network.drop(await env.backend(None, plain_echo, into="a.example"), only_new=True)
+            await env.backend(None, plain_echo, into="a.example")
+            _, port = await env.listener(quick(connect=0.8))
+            for patience in (0.75, 0.2, 0.2, 0.2):
+                reader, writer = await asyncio.open_connection(LOOPBACK, port)
+                async with asyncio.timeout(patience):
+                    writer.write(hello_for("a.example") + b"ping")
+                    assert await reader.readexactly(4) == b"ping"
+                writer.close()
+                await writer.wait_closed()
+
+    run(main())

@@ -16,7 +16,8 @@ from meshlib.balancing import HealthState, Observation
 from meshlib.model import Endpoint
 from meshlib.proxy_protocol import ProxyAddress, build_v1, build_v2
 from meshlib_adapters.upstream.connection import ConnectionHome, EndpointConnection
-from meshlib_adapters.upstream.pool import EndpointPool, ProxyHeaderRule, RequestLimit
+from meshlib_adapters.upstream.pool import EndpointPool
+from meshlib_adapters.upstream.pool_rules import ProxyHeaderRule, RequestLimit
 from tests.support.listed import ListedConnection, ListedRequester, ScriptedLoop
 from tests.support.running import quick
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from meshlib.balancing.health import EndpointHealth, HealthState, Observation, usable
 
 OK = Observation.OK
+SILENT = Observation.SILENT
 FAILURES = [Observation.CONNECT_FAILED, Observation.TIMED_OUT, Observation.BAD_RESPONSE]
 
 
@@ -47,6 +48,42 @@ def test_on_probation_one_response_decides() -> None:
     health.observe(Observation.TIMED_OUT, 5.0)  # nobody asked whether it was available before
     assert health.state is HealthState.EJECTED
     assert ejected_for(health, 5.0) == 10
+
+
+def test_a_silent_endpoint_is_doubted_at_once_and_for_a_while() -> None:
+    health = EndpointHealth()
+    health.observe(SILENT, 0.0)
+    assert repr(health) == "<EndpointHealth doubted failures=1>"
+    assert health.available(4.9)  # it may be asked, after all others
+    assert health.doubted(4.9)
+    assert not health.doubted(5.0)
+    assert repr(health) == "<EndpointHealth probation failures=1>"
+    health.observe(OK, 5.0)
+    assert (health.state, health.failures) == (HealthState.HEALTHY, 0)
+    assert not health.doubted(5.0)
+
+
+def test_one_that_was_only_slow_is_well_at_once() -> None:
+    health = EndpointHealth()
+    health.observe(SILENT, 0.0)
+    health.observe(OK, 0.1)
+    assert (health.state, health.failures) == (HealthState.HEALTHY, 0)
+
+
+def test_one_that_stays_silent_is_ejected_and_for_longer_each_time() -> None:
+    health, now, seconds = EndpointHealth(), 0.0, []
+    for _ in range(6):
+        while health.state is not HealthState.EJECTED:
+            health.observe(SILENT, now)
+            health.observe(Observation.CONNECT_FAILED, now + 2.0)
+            now += 5.0
+        health.observe(SILENT, now)  # of an old attempt
+        assert health.state is HealthState.EJECTED
+        ends = next(second for second in range(1_000) if health.available(now + second))
+        seconds.append(ends)
+        now += ends
+    assert seconds == sorted(seconds)
+    assert seconds[-1] > 100
 
 
 def test_ejections_grow_to_a_limit() -> None:

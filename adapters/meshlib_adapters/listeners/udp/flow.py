@@ -19,7 +19,8 @@ from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.os_errors import NO_ROOM
 from meshlib_adapters.sockets.datagrams import MAX_DATAGRAM, Origin, connected_datagrams
 from meshlib_adapters.sockets.limits import NEVER_IDLE
-from meshlib_adapters.upstream.choice import EndpointChooser
+from meshlib_adapters.upstream.choice.chooser import EndpointChooser
+from meshlib_adapters.upstream.choice.host_names import REFRESH
 
 __all__ = ["Flow", "FlowOwner"]
 
@@ -58,10 +59,12 @@ class Flow:
     """Made by its owner for a client's first datagram; `send` takes them all, that one included."""
 
     __slots__ = (
+        "_address",
         "_addresses",
         "_counted",
         "_endpoint",
         "_kept",
+        "_look_again",
         "_owner",
         "_resolving",
         "_sock",
@@ -82,7 +85,9 @@ class Flow:
         self._upstream: Upstream | None = None
         self._endpoint: Endpoint | None = None
         self._counted: tuple[Upstream, Endpoint] | None = None  # what it is counted at
-        self._addresses: list[str] = []  # of the endpoint, still to be tried
+        self._address = ""  # of the endpoint
+        self._addresses: list[str] = []  # others of the endpoint, still to be tried
+        self._look_again = 0.0
         self._tried: set[str] = set()  # ids of endpoints that have refused since the last reply
         self._sock: socket.socket | None = None
         self._resolving: asyncio.Task[None] | None = None
@@ -108,11 +113,13 @@ class Flow:
         """
         self.last_active = now
         self._kept = bytes(data) if len(data) <= _MAX_KEPT else None
-        if upstream is not None and upstream is not self._upstream and upstream.ready:
-            here = self._endpoint.address if self._endpoint is not None else ""
-            moved = bool(here) and all(endpoint.address != here for endpoint in upstream.ready)
-            self._upstream = upstream
-            if moved or self._endpoint is None:
+        if upstream is not None and (upstream is not self._upstream or now >= self._look_again):
+            self._look_again = now + REFRESH
+            ready = self._owner.chooser.ready(upstream)
+            if ready:
+                self._upstream = upstream
+            moved = self._endpoint is not None and not any(map(self._is_at, ready))
+            if ready and (moved or self._endpoint is None):
                 self._tried.clear()
                 self._addresses.clear()  # of the endpoint that it leaves
                 if moved:
@@ -123,6 +130,14 @@ class Flow:
             self._transmit(data)
         elif self._resolving is None:
             self._deliver(data)
+
+    def _is_at(self, endpoint: Endpoint) -> bool:
+        # The address of a name may be an endpoint of its own since the flow went there.
+        own = self._endpoint
+        return own is not None and (
+            endpoint.address == own.address
+            or (endpoint.host == self._address and endpoint.port == own.port)
+        )
 
     def idle_since(self) -> float | None:
         """Start of the flow's idle time, as `Member.idle_since`: a flow without any reply makes
@@ -173,7 +188,8 @@ class Flow:
                 self._addresses = [endpoint.host]
             assert self._endpoint is not None
             try:
-                self._sock = connected_datagrams(self._addresses.pop(0), self._endpoint.port)
+                self._address = self._addresses.pop(0)
+                self._sock = connected_datagrams(self._address, self._endpoint.port)
             except OSError as error:
                 if error.errno in NO_ROOM:
                     self._owner.drop("no_socket")

@@ -19,7 +19,8 @@ from meshlib_adapters.sockets.clients import Clients
 from meshlib_adapters.sockets.datagrams import MAX_DATAGRAM, Origin, bind_datagrams, reply_from
 from meshlib_adapters.sockets.deadlines import Deadlines
 from meshlib_adapters.sockets.limits import ClientLimits
-from meshlib_adapters.upstream.choice import EndpointChooser
+from meshlib_adapters.upstream.choice.chooser import EndpointChooser
+from meshlib_adapters.upstream.choice.host_names import HostNames
 
 __all__ = ["UDPListener"]
 
@@ -54,7 +55,9 @@ class UDPListener:
         self.name = name
         self.loop = asyncio.get_running_loop()
         self.buffer = memoryview(bytearray(MAX_DATAGRAM))
-        self.chooser = EndpointChooser(self.loop.time, stickiness="none")
+        self.chooser = EndpointChooser(
+            self.loop.time, stickiness="none", names=HostNames(self.loop)
+        )
         if limits is None:
             limits = ClientLimits(settings.max_flows, settings.max_flows_per_client)
         self.limits = limits
@@ -131,6 +134,7 @@ class UDPListener:
         self._clients.abort()
         self._close_unused_socket()
         self._deadlines.close()
+        self.chooser.close()
 
     # `FlowOwner`
 

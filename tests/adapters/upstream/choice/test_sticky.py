@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshlib.balancing import SessionLimits
-from meshlib_adapters.upstream.sticky import LocalBindings
+from meshlib_adapters.upstream.choice.sticky import LocalBindings
 
 
 def test_a_session_stays_where_it_began() -> None:

@@ -16,10 +16,12 @@ from meshlib.authority import client_network
 from meshlib.balancing import (
     EndpointHealth,
     Load,
+    Machines,
     Observation,
     SessionLimits,
     SessionTables,
     create_strategy,
+    machine_of,
     rendezvous_order,
     usable,
     within_load,
@@ -29,6 +31,7 @@ from meshlib.model import Endpoint, Upstream
 from meshlib.tls import session_keys
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.observe.debug_lines import tell_health
+from meshlib_adapters.upstream.choice.host_names import HostNames, host_names
 
 __all__ = ["EndpointChooser", "EndpointOrder"]
 
@@ -42,6 +45,7 @@ _BY_LOAD = "least_connections"
 _SWEEP = 60.0  # seconds between two looks for sessions that are over
 
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -64,6 +68,9 @@ class EndpointChooser:
     `max_sessions` are remembered, `max_sessions_per_upstream` of one upstream; besides, of each
     upstream, `max_unknown_sessions` whose ids clients have chosen and servers have merely repeated
     (RFC 5077 3.4): those push out each other and nothing else.
+
+    `names` knows the addresses of endpoints that have a host name; without it, such an endpoint is
+    one, whatever its addresses.
     """
 
     def __init__(
@@ -76,8 +83,12 @@ class EndpointChooser:
         max_sessions_per_upstream: int = 50_000,
         max_unknown_sessions: int = 1000,
         session_ttl: float = 7200.0,
+        names: HostNames | None = None,
     ) -> None:
         self._clock = clock
+        self._names = names
+        self._ready: dict[UpstreamKey, _Ready] = {}
+        self._machines = Machines()
         self._sticky = stickiness == "session"
         self._strategy = strategy
         self._strategies: dict[tuple[UpstreamKey, str], EndpointOrder] = {}
@@ -112,16 +123,40 @@ class EndpointChooser:
         """The endpoints of `upstream` that may get a connection of `client` (an address) that
         begins with `hello`, best first.
         """
-        ready = upstream.ready
+        ready = self.ready(upstream)
         if len(ready) < 2:
             return iter(ready)
         if self._sticky and hello is not None:
-            order = self._sticky_order(upstream, client, hello)
+            order = self._sticky_order(upstream, ready, client, hello)
         else:
             order = list(self._strategy_of(upstream).candidates(ready))
         if self._health:
             order = usable(order, [self._available(upstream.key, endpoint) for endpoint in order])
+            order.sort(key=partial(self._doubted, upstream.key, self._clock()))
         return iter(order)
+
+    def ready(self, upstream: Upstream) -> tuple[Endpoint, ...]:
+        """The ready endpoints of `upstream`, as far as it is known one for each address of a name.
+        The same tuple as long as nothing changes.
+        """
+        known = self._ready.get(upstream.key)
+        if known is None or known.upstream is not upstream:
+            if known is None:
+                _make_room(self._ready)
+            known = self._ready[upstream.key] = _Ready(upstream)
+        names = self._names
+        if known.hosts and names is not None:
+            for host in known.hosts:
+                names.refresh(host)
+            if known.version != names.version:
+                known.version = names.version
+                known.endpoints = names.expand(upstream.ready)
+        return known.endpoints
+
+    def close(self) -> None:
+        """Look no name up any more."""
+        if self._names is not None:
+            self._names.close()
 
     def enter(self, upstream: Upstream, endpoint: Endpoint) -> None:
         """A connection or a UDP flow to `endpoint` begins; `leave` must follow."""
@@ -142,6 +177,10 @@ class EndpointChooser:
         well = observation is Observation.OK
         if well and not self._health:
             return
+        if well:
+            self._machines.note_response(machine_of(endpoint))
+        elif observation is Observation.SILENT:
+            self._machines.note_silence(machine_of(endpoint), endpoint.address, self._clock())
         key = (upstream.key, endpoint.address)
         health = self._health.pop(key, None)
         if health is None:
@@ -172,11 +211,13 @@ class EndpointChooser:
             self._sessions.learn(name, "", key, endpoint.id, now)
             return
         known = self._sessions.find(name, "", (key,), now)
-        if not any(other.id in known and other.id != endpoint.id for other in upstream.ready):
+        if not any(other.id in known and other.id != endpoint.id for other in self.ready(upstream)):
             self._sessions.keep(name, "", (key,), endpoint.id, now)
 
-    def _sticky_order(self, upstream: Upstream, client: str, hello: ClientHello) -> list[Endpoint]:
-        key, ready = upstream.key, upstream.ready
+    def _sticky_order(
+        self, upstream: Upstream, ready: tuple[Endpoint, ...], client: str, hello: ClientHello
+    ) -> list[Endpoint]:
+        key = upstream.key
         by_load = upstream.strategy == _BY_LOAD
         if by_load:
             order = list(self._strategy_of(upstream).candidates(ready))
@@ -207,7 +248,25 @@ class EndpointChooser:
         health = self._health.get((key, endpoint.address))
         return health is None or health.available(self._clock())
 
+    def _doubted(self, key: UpstreamKey, now: float, endpoint: Endpoint) -> bool:
+        health = self._health.get((key, endpoint.address))
+        return (health is not None and health.doubted(now)) or self._machines.doubted(
+            machine_of(endpoint), now
+        )
 
-def _make_room(kept: dict[tuple[UpstreamKey, str], T]) -> None:
+
+class _Ready:
+    # The ready endpoints of an upstream, and the names among them.
+
+    __slots__ = ("endpoints", "hosts", "upstream", "version")
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self.endpoints = upstream.ready
+        self.hosts = host_names(self.endpoints)
+        self.version = -1
+
+
+def _make_room(kept: dict[K, T]) -> None:
     if len(kept) >= _MAX_KEYS:
         del kept[next(iter(kept))]  # the oldest

@@ -15,7 +15,7 @@ from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib.tls import session_keys
 from meshlib.upstream_key import UpstreamKey
-from meshlib_adapters.upstream.choice import EndpointChooser
+from meshlib_adapters.upstream.choice.chooser import EndpointChooser
 
 FRESH = ClientHello(server_name="a.example", ticket=b"", session_id=bytes(32))
 KNOWN = ClientHello(server_name="a.example", ticket=b"ticket", session_id=bytes(32))
@@ -263,7 +263,7 @@ def test_the_only_endpoint_is_never_left_out() -> None:
 
 
 def test_state_of_upstreams_that_come_and_go_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meshlib_adapters.upstream.choice._MAX_KEYS", 20)
+    monkeypatch.setattr("meshlib_adapters.upstream.choice.chooser._MAX_KEYS", 20)
     targets, _ = make("none")
     for number in range(100):
         shop = upstream(2, f"shop-{number}")
@@ -293,3 +293,22 @@ def test_who_is_well_again_is_forgotten_and_not_before_its_ejections_are() -> No
     targets.observe(shop, other, Observation.OK)
     targets.observe(shop, failed, Observation.OK)
     assert not targets._health
+
+
+def test_a_silent_endpoint_is_tried_last_and_so_is_what_else_runs_there() -> None:
+    targets, clock = make("none")
+    endpoints = tuple(
+        Endpoint(f"shop.{n}", f"10.0.0.{n}", 80, node="n1" if n < 3 else "n2") for n in range(5)
+    )
+    shop = Upstream(UpstreamKey("shop", 80), endpoints)
+    targets.observe(shop, endpoints[0], Observation.SILENT)
+    assert [e.id for e in targets.candidates(shop)][-1] == "shop.0"
+    targets.observe(shop, endpoints[1], Observation.SILENT)
+    for _ in range(5):
+        found = [endpoint.id for endpoint in targets.candidates(shop)]
+        assert set(found[:2]) == {"shop.3", "shop.4"}
+        assert len(found) == 5  # last, and not left out
+    targets.observe(shop, endpoints[2], Observation.OK)  # the node is there
+    assert {next(targets.candidates(shop)).id for _ in range(5)} == {"shop.2", "shop.3", "shop.4"}
+    clock.now += 5
+    assert len({next(targets.candidates(shop)).id for _ in range(5)}) == 5
