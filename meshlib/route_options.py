@@ -23,6 +23,9 @@ class RouteOptions:
     none). `share_with` names those whom the owner of the host lets ask for it too, as
     `meshlib.ownership.admits` reads them.
 
+    `response_head`, `between_bytes` and `tunnel_idle` are time-outs in whole seconds that take the
+    place of the settings `timeouts.*` of these names for this route (0: the settings hold).
+
     Two services with the same route must agree on every field whose metadata has `shared`, the name
     of the field in diagnostics.
     """
@@ -32,6 +35,15 @@ class RouteOptions:
     https_only: bool = field(default=False, metadata={"shared": "https"})
     hsts: str = field(default="", metadata={"shared": "hsts"})
     share_with: tuple[str, ...] = ()
+    response_head: int = field(default=0, metadata={"shared": "response_head"})
+    between_bytes: int = field(default=0, metadata={"shared": "between_bytes"})
+    tunnel_idle: int = field(default=0, metadata={"shared": "tunnel_idle"})
+
+    @property
+    def shortest_time_out(self) -> int:
+        """The shortest time-out of the route's own; 0: it has none."""
+        own = [one for one in (self.response_head, self.between_bytes, self.tunnel_idle) if one]
+        return min(own, default=0)
 
     def shared(self) -> dict[str, object]:
         """The values that two services with the same route must agree on, by name."""

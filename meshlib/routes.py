@@ -36,7 +36,7 @@ from meshlib.entries import (
 )
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.diagnostics import show
-from meshlib.labels.options import OPTIONS, Option, is_one_host, route_options, transport
+from meshlib.labels.options import OPTIONS, TIME_OUTS, Option, is_one_host, route_options, transport
 from meshlib.labels.values import OptionValueError
 from meshlib.model import (
     Contribution,
@@ -87,11 +87,10 @@ class Service:
     the name in the endpoints' certificate, which makes connections to them TLS; `h2c`, HTTP/2
     without TLS to them; `lenient` takes odd responses, as the label of that name; `https_only`
     redirects requests without TLS to https; `hsts`, in seconds or as "31536000;includeSubDomains";
-    `forwarded_for`, as the label include_forwarded_for. For all routes except UDP:
-    `proxy_protocol`, the version of the header that begins each connection. For HTTP and SNI:
-    `share_with`, as the label of that name.
-
-    A service is checked with the entry that it belongs to, so that an error can name the entry.
+    `forwarded_for`, as the label include_forwarded_for; `response_head` and `between_bytes`. For
+    all routes except UDP: `proxy_protocol`, the version of the header that begins each connection;
+    `tunnel_idle`. These time-outs are seconds (None: `timeouts.*` of these names). For HTTP and
+    SNI: `share_with`, as the label of that name. Checked with its entry, which an error names.
     """
 
     addresses: Sequence[str | Endpoint]
@@ -108,6 +107,9 @@ class Service:
     hsts: int | str = ""
     forwarded_for: bool = False
     share_with: Sequence[str] = ()
+    response_head: int | None = None
+    between_bytes: int | None = None
+    tunnel_idle: int | None = None
 
 
 # The target of an entry.
@@ -118,8 +120,7 @@ def redirect(target: str, status: int = 301, keep_path: bool = True) -> Redirect
     """A redirect to `target`, a whole URL ("https://new.example.com"), with status 301, 302, 307 or
     308.
 
-    `keep_path` appends path and query of the request, unless `target` has a path of its own. The
-    redirect is checked with the entry that it belongs to, so that an error can name the entry.
+    `keep_path` appends path and query of the request, unless `target` has a path of its own.
     """
     return RedirectRule(target, status, keep_path)
 
@@ -315,6 +316,7 @@ class _Option(NamedTuple):
     label: Option | None = None
 
 
+_WHOLE: Final = (int, type(None))
 _OF_LABELS: Final = {option.key: option for option in OPTIONS}
 _SERVICE_OPTIONS: Final = {
     "name": _Option((str,), 'write a name, name="shop"'),
@@ -342,6 +344,7 @@ _SERVICE_OPTIONS: Final = {
     "share_with": _Option(
         (list, tuple), 'write a list, share_with=["STACK"]', _OF_LABELS["share_with"]
     ),
+    **{key: _Option(_WHOLE, f"write {key}=300, in seconds", _OF_LABELS[key]) for key in TIME_OUTS},
 }
 # What True means in the label, where that is not "true".
 _FLAGS: Final = {"h2c": "h2c", "https_only": "require"}

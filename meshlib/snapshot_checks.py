@@ -52,6 +52,9 @@ _CURES: Final = {
     "https_only": "write https_only=True, or leave it out",
     "hsts": 'write hsts="max-age=31536000" or "max-age=31536000; includeSubDomains"',
     "share_with": 'write share_with=("STACK",)',
+    "response_head": "write response_head=300, in seconds, or leave it out",
+    "between_bytes": "write between_bytes=300, in seconds, or leave it out",
+    "tunnel_idle": "write tunnel_idle=300, in seconds, or leave it out",
 }
 _KINDS_OF_MATCH: Final = (HostPath, ServerName, ListeningPort)
 _OF_ROUTES: Final = tuple(option for option in OPTIONS if hasattr(NO_OPTIONS, option.sets))

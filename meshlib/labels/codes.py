@@ -24,6 +24,7 @@ __all__ = [
     "BAD_SCHEME",
     "BAD_SERVER_NAME",
     "BAD_SHARE_WITH",
+    "BAD_TIME_OUT",
     "BAD_UPSTREAM_PROTOCOL",
     "BAD_WILDCARD",
     "CATALOGUE",
@@ -54,6 +55,8 @@ __all__ = [
     "SNI_PATH",
     "STATUS_WITHOUT_REDIRECT",
     "STICKY_ON_SNI",
+    "TIME_OUT_ON_SNI",
+    "TIME_OUT_ON_UDP",
     "TOO_LONG",
     "TOO_MANY_ELEMENTS",
     "TOO_MANY_LABELS",
@@ -148,6 +151,11 @@ BAD_UPSTREAM_PROTOCOL = DiagnosticKind(
 BAD_SHARE_WITH = DiagnosticKind(
     "HRM030", _ERROR, "`share_with` is not 1 to 32 names of owners or networks, separated by `;`"
 )
+BAD_TIME_OUT = DiagnosticKind(
+    "HRM031",
+    _ERROR,
+    "`response_head`, `between_bytes` or `tunnel_idle` is not a number of seconds from 1 to 86400",
+)
 TOO_MUCH_TEXT = DiagnosticKind(
     "HRM040",
     _ERROR,
@@ -210,9 +218,13 @@ SHARE_WITH_ON_PORT = DiagnosticKind(
     "HRM117", _WARNING, "`share_with` on a `tcp://` or `udp://` route; ignored"
 )
 LENIENT_ON_SNI = DiagnosticKind("HRM118", _WARNING, "`lenient` on an `sni://` route; ignored")
+TIME_OUT_ON_SNI = DiagnosticKind(
+    "HRM119", _WARNING, "`response_head` or `between_bytes` on an `sni://` route; ignored"
+)
 BLANK_HOST = DiagnosticKind(
     "HRM120", _WARNING, "`http://` or `sni://` without a host; taken for every host, as in HRM"
 )
+TIME_OUT_ON_UDP = DiagnosticKind("HRM121", _WARNING, "`tunnel_idle` on a `udp://` route; ignored")
 
 LEGACY_FORM = DiagnosticKind(
     "HRM201", _INFO, "the label has the form of UCP 2.0; its routes are made"
@@ -252,6 +264,7 @@ CATALOGUE: tuple[DiagnosticKind, ...] = (
     BAD_HSTS,
     BAD_UPSTREAM_PROTOCOL,
     BAD_SHARE_WITH,
+    BAD_TIME_OUT,
     TOO_MUCH_TEXT,
     TOO_MANY_ROUTES,
     TOO_MANY_PORTS,
@@ -273,7 +286,9 @@ CATALOGUE: tuple[DiagnosticKind, ...] = (
     UPSTREAM_PROTOCOL_ON_SNI,
     SHARE_WITH_ON_PORT,
     LENIENT_ON_SNI,
+    TIME_OUT_ON_SNI,
     BLANK_HOST,
+    TIME_OUT_ON_UDP,
     LEGACY_FORM,
     UNUSED_BESIDE_REDIRECT,
 )

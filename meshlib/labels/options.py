@@ -23,6 +23,7 @@ from meshlib.labels.values import (
     read_hsts,
     read_proxy_protocol,
     read_require,
+    read_seconds,
     read_server_name,
     read_share_with,
     read_upstream_protocol,
@@ -34,6 +35,7 @@ from meshlib.upstream_key import PLAIN, Transport
 __all__ = [
     "KEYS",
     "OPTIONS",
+    "TIME_OUTS",
     "Option",
     "Unused",
     "is_one_host",
@@ -99,6 +101,18 @@ def _only_http(
         Scheme.SNI: Unused(on_sni, reason, cure),
         **_on_ports(codes.HTTP_KEY_ON_PORT, unread),
     }
+
+
+_UNSEEN: Final = "requests and responses are inside the TLS connection, which is not decrypted"
+_TUNNEL: Final = "write tunnel_idle, which holds for the connection"
+
+
+def _time_out(key: str, unused: Mapping[Scheme, Unused]) -> Option:
+    cure = (
+        f"write {key}=300, in seconds, a day (86400) at most; without it the gateway's "
+        f"timeouts.{key} holds"
+    )
+    return Option(key, key, read_seconds, codes.BAD_TIME_OUT, cure, unused)
 
 
 # In the order in which a label is checked: a clash is reported at the later of two rows.
@@ -200,7 +214,20 @@ OPTIONS: Final = (
         _on_ports(codes.SHARE_WITH_ON_PORT, "a {} port belongs to one service alone"),
         with_redirect=True,
     ),
+    _time_out("response_head", _only_http(codes.TIME_OUT_ON_SNI, _UNSEEN, _TUNNEL)),
+    _time_out("between_bytes", _only_http(codes.TIME_OUT_ON_SNI, _UNSEEN, _TUNNEL)),
+    _time_out(
+        "tunnel_idle",
+        {
+            Scheme.UDP: Unused(
+                codes.TIME_OUT_ON_UDP, "datagrams have no tunnel, and flows a time-out of their own"
+            )
+        },
+    ),
 )
+
+# Those named as the settings `timeouts.*` that they take the place of.
+TIME_OUTS: Final = ("response_head", "between_bytes", "tunnel_idle")
 
 # Every key that a label may have. The first four say what the route matches and does.
 KEYS: Final = (

@@ -19,6 +19,7 @@ __all__ = [
     "read_hsts",
     "read_proxy_protocol",
     "read_require",
+    "read_seconds",
     "read_server_name",
     "read_share_with",
     "read_upstream_protocol",
@@ -34,6 +35,9 @@ _GRANT = re.compile(
     r"(?:(?:stack|project|service|container|network):)?[A-Za-z0-9][A-Za-z0-9_.-]{0,252}"
 )
 _MAX_GRANTS = 32
+_SECONDS = re.compile(r"[0-9]{1,5}")
+# No label can have a connection wait for ever: it takes a place of `limits.max_connections`.
+MAX_SECONDS = 86_400
 _SWITCHES = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})
 
 
@@ -127,6 +131,13 @@ def read_hsts(text: str) -> str:
         raise OptionValueError(message, text.index(";") + 1)
     directives = [written for word, written in _HSTS_DIRECTIVES.items() if word in wanted]
     return "; ".join([f"max-age={int(seconds)}", *directives])
+
+
+def read_seconds(text: str) -> int:
+    """A time-out: whole seconds from 1 to 86400, a day."""
+    if not _SECONDS.fullmatch(text) or not 1 <= int(text) <= MAX_SECONDS:
+        raise OptionValueError(f"it is not a number of seconds from 1 to {MAX_SECONDS}")
+    return int(text)
 
 
 def read_share_with(text: str) -> tuple[str, ...]:

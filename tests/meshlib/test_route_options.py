@@ -17,4 +17,12 @@ def test_what_two_services_have_to_agree_on() -> None:
         "forwarded-for": True,
         "https": True,
         "hsts": "max-age=5",
+        "response_head": 0,
+        "between_bytes": 0,
+        "tunnel_idle": 0,
     }
+
+
+def test_the_shortest_time_out() -> None:
+    assert NO_OPTIONS.shortest_time_out == 0
+    assert RouteOptions(response_head=9, tunnel_idle=3).shortest_time_out == 3

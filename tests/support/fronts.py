@@ -298,6 +298,9 @@ class OverHTTP2:
 
     # As a `FrameSender`.
 
+    def keep_time(self) -> None:
+        pass
+
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         return None, None
 

@@ -63,6 +63,7 @@ def snapshot_of(
     sticky: str | None = None,
     redirects: Mapping[str, RedirectRule] | None = None,
     strategy: str = "round_robin",
+    options: RouteOptions | None = None,
 ) -> Snapshot:
     """One route per host, to an upstream with these backends or ports; "" is every other host."""
     contributions = []
@@ -74,7 +75,7 @@ def snapshot_of(
         route = Route(
             HostPath(host),
             ForwardTo(upstream),
-            RouteOptions(sticky_cookie=sticky),
+            options or RouteOptions(sticky_cookie=sticky),
             service=name,
             label="test",
             schema="test",

@@ -12,7 +12,7 @@ from meshlib_adapters.http1.client_socket import UPSTREAM, ClientSocket
 from meshlib_adapters.http1.request_reader import RequestReader
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange_state import State
-from meshlib_adapters.proxy.time_outs import end_slow, time_out
+from meshlib_adapters.proxy.time_outs import end_slow, phase_time_out, time_out
 
 if TYPE_CHECKING:
     from meshlib_adapters.http1.response_writer import ResponseWriter
@@ -134,6 +134,15 @@ class HTTP1Client:
             if exchange.head is not None:
                 exchange.drop("reader_too_slow", "C")
             socket.reset()
+
+    def time_limit(self, limit: float) -> float:
+        """The time-out of the phase, as `Client.time_limit`."""
+        return phase_time_out(self.writer.exchange, self.socket.phase, limit)
+
+    def shortest_time_out(self) -> int:
+        """As `Client.shortest_time_out`."""
+        decision = self.writer.exchange.decision
+        return decision.route.options.shortest_time_out if decision is not None else 0
 
     def on_timeout(self) -> None:
         """The time-out of the current phase has passed."""

@@ -247,8 +247,8 @@ class HTTP1Front(asyncio.Protocol):
 
     # As the `RequestSide` of the responses.
 
-    def on_linger(self) -> None:
-        """Have the time-out of the lingering client checked, as `RequestSide.on_linger`."""
+    def keep_time(self) -> None:
+        """Have the time-out of the phase checked, as `RequestSide.keep_time`."""
         self._keeper.enter_short_phase(self.client)
 
     def read_on(self) -> None:

@@ -56,8 +56,8 @@ class RequestSide(Protocol):
     def read_on(self) -> None:
         """Look at what waits in the reader: the response before it is out."""
 
-    def on_linger(self) -> None:
-        """The connection waits for its client's end, for a short time."""
+    def keep_time(self) -> None:
+        """Have the time-out of the phase checked: it is a short one, or the route's own."""
 
 
 class ResponseWriter:
@@ -114,6 +114,10 @@ class ResponseWriter:
 
     def __repr__(self) -> str:
         return f"<ResponseWriter {self.peer.address} {self.exchange.state.value}>"
+
+    def keep_time(self) -> None:
+        """Have the route's own time-outs checked, as `Front.keep_time`."""
+        self._requests.keep_time()
 
     def renew(self) -> None:
         """Forget the client."""
@@ -345,7 +349,7 @@ class ResponseWriter:
         socket = self._socket
         socket.phase = Phase.LINGER
         socket.since = monotonic()
-        self._requests.on_linger()
+        self._requests.keep_time()
         if socket.eof or not half_close(socket.transport):
             socket.close()
         else:

@@ -342,6 +342,20 @@ class HTTP2Front(asyncio.Protocol):
         self.since = now
         self._progress.check(now, self.transport.get_write_buffer_size())
 
+    def keep_time(self) -> None:
+        """Have the streams looked at as often as their routes' time-outs ask for."""
+        self.keeper.enter_short_phase(self)
+
+    def time_limit(self, limit: float) -> float:
+        """`limit`: the streams have time-outs of their own, see `check_progress`."""
+        return limit
+
+    def shortest_time_out(self) -> int:
+        """The shortest of all streams, as `Client.shortest_time_out`."""
+        decisions = [stream.exchange.decision for stream in self.streams]
+        own = [one.route.options.shortest_time_out for one in decisions if one is not None]
+        return min(filter(None, own), default=0)
+
     def on_timeout(self) -> None:
         """The time-out of the current phase has passed."""
         if self.phase is Phase.HEAD:

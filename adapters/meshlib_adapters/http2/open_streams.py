@@ -45,6 +45,9 @@ class StreamsOwner(Protocol):
     def on_busy(self) -> None:
         """Note that the first stream has begun."""
 
+    def keep_time(self) -> None:
+        """Have the time-outs checked that the routes of streams have for themselves."""
+
     def on_rest(self) -> None:
         """Note that the last stream is over."""
 
@@ -246,6 +249,10 @@ class OpenStreams:
             self._policy.admit_reset(monotonic())
         except FrameError as error:
             self.proxy.loop.call_soon(self._owner.on_flood, error.reason)
+
+    def keep_time(self) -> None:
+        """Have the route's own time-outs checked, as `FrameSender.keep_time`."""
+        self._owner.keep_time()
 
     def forget(self, stream: Stream) -> None:
         """Forget a stream that is over."""

@@ -77,6 +77,9 @@ class FrameSender(Protocol):
     def malformed(self) -> None:
         """Count a malformed request, or one that came too late."""
 
+    def keep_time(self) -> None:
+        """Look after the time-outs that the routes of its streams have for themselves."""
+
     def forget(self, stream: Stream) -> None:
         """Forget a stream that is over."""
 
@@ -218,6 +221,10 @@ class Stream:
             self._finish()
 
     # As a `Front`.
+
+    def keep_time(self) -> None:
+        """The connection's."""
+        self._connection.keep_time()
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """The connection's."""

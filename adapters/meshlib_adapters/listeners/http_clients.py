@@ -149,7 +149,7 @@ class HTTPClients:
             self._gone.set()
 
     def enter_short_phase(self, client: Client) -> None:
-        """Check the time-out of a phase that is short and rare."""
+        """Check the time-out of a phase that is short and rare, or that a route has for itself."""
         if client in self._deadlines:  # else it is gone
             self._schedule(client, self.proxy.loop.time())
 
@@ -210,14 +210,16 @@ class HTTPClients:
 
     def _schedule(self, client: Client, now: float) -> None:
         # Its own deadline, but not so late that the next phase could outlive its own.
-        deadline = client.since + self.phase_limits[client.phase]
-        self._deadlines.set(client, min(deadline, now + self._longest_wait))
+        deadline = client.since + client.time_limit(self.phase_limits[client.phase])
+        own = client.shortest_time_out()
+        wait = min(own, self._longest_wait) if own else self._longest_wait
+        self._deadlines.set(client, min(deadline, now + wait))
 
     def _check(self, client: Client, now: float) -> None:
         self._schedule(client, now)  # before anything can go wrong with it
         if client.phase in _MOVING:
             client.check_progress(now)
-        if now - client.since >= self.phase_limits[client.phase]:
+        if now - client.since >= client.time_limit(self.phase_limits[client.phase]):
             client.on_timeout()
 
     def _sweep(self) -> None:

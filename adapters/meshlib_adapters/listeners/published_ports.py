@@ -204,6 +204,10 @@ class PublishedPorts:
             decision = self._mesh.table.route_port(port)
             return decision.upstream if isinstance(decision, Carry) else None
 
+        def tunnel_idle() -> int:
+            decision = self._mesh.table.route_port(port)
+            return decision.route.options.tunnel_idle if decision.route is not None else 0
+
         settings, name = self.settings, str(port)
         if port.scheme is Scheme.UDP:
             return UDPListener(
@@ -217,6 +221,7 @@ class PublishedPorts:
             limits=self._tcp_limits,
             resources=self._resources,
             proxy_protocol=self._proxy_protocol,
+            tunnel_idle=tunnel_idle,
         )
 
     def _forget_empty(self) -> None:

@@ -36,8 +36,9 @@ class TCPListener:
     not raise. `proxy_protocol` says which connections begin with a PROXY protocol header: those of
     its `sources`, always (`mode` "require": nobody else is served); the client that it names is the
     one that is logged, and announced to endpoints. `limits` and `resources` may be those of other
-    listeners, too. `counters` ("accepted", "attempts", "tunnels", "refused") and `refusals` (by
-    reason) only grow.
+    listeners, too. `tunnel_idle` is called for each connection and returns after how many seconds
+    of silence it ends (0: after those of the settings). `counters` ("accepted", "attempts",
+    "tunnels", "refused") and `refusals` (by reason) only grow.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class TCPListener:
         limits: ClientLimits | None = None,
         resources: RelayResources | None = None,
         proxy_protocol: ProxyHeaderPolicy | None = None,
+        tunnel_idle: Callable[[], int] = int,
     ) -> None:
         self.settings = settings = settings or TCPSettings()
         self.name = name
@@ -73,7 +75,7 @@ class TCPListener:
             self.counters,
         )
         self._shared = TCPShared(
-            name, settings, self._tunnels, self._clients, upstream, proxy_protocol
+            name, settings, self._tunnels, self._clients, upstream, tunnel_idle, proxy_protocol
         )
         self._acceptor = Acceptor(loop, self._on_accept)
 

@@ -48,6 +48,7 @@ class TCPShared:
     tunnels: TunnelShared
     clients: Clients[ConnectionRecord]
     upstream: Callable[[], Upstream | None]
+    tunnel_idle: Callable[[], int]
     proxy_protocol: ProxyHeaderPolicy | None
 
     def readiness(self) -> Readiness:
@@ -185,6 +186,7 @@ class TCPConnection:
             self.client,
             claimed=claimed,
             first=first,
+            tunnel_idle=shared.tunnel_idle(),
         )
         self._tunnel.start()
 

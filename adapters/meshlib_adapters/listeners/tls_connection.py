@@ -266,7 +266,7 @@ class TLSConnection:
         match decision:
             case Passthrough():
                 self._route = decision.route.name
-                self._connect(decision.upstream, hello)
+                self._connect(decision.upstream, hello, decision.route.options.tunnel_idle)
             case Reject():
                 self._route = decision.route.name if decision.route is not None else ""
                 self._refuse(alert_record(decision.alert), decision.reason)
@@ -301,7 +301,7 @@ class TLSConnection:
             self._note(outcome, self._handed_over.failure if self._handed_over is not None else "")
         self._close()
 
-    def _connect(self, upstream: Upstream, hello: ClientHello) -> None:
+    def _connect(self, upstream: Upstream, hello: ClientHello, tunnel_idle: int = 0) -> None:
         self._phase = _Phase.TUNNEL
         first = self._received
         self._tunnel = Tunnel(
@@ -315,6 +315,7 @@ class TLSConnection:
             claimed=self._claimed,
             first=first,
             prelude=len(first),
+            tunnel_idle=tunnel_idle,
         )
         self._tunnel.start()
 

@@ -83,7 +83,8 @@ class Tunnel:
     The client has been connected by `sock` since `started`; `client` is its address, or the one
     that a proxy in front names in `claimed`. `first` are bytes that were read from it; `prelude` of
     them are no sign that it uses the tunnel. `endpoint` is the address of the last one tried ("":
-    none), `connected` says whether one has taken the connection.
+    none), `connected` says whether one has taken the connection. `tunnel_idle` is the route's own
+    time-out (0: it has none).
     """
 
     __slots__ = (
@@ -97,6 +98,7 @@ class Tunnel:
         "_shared",
         "_sock",
         "_started",
+        "_tunnel_idle",
         "_unused",
         "connected",
         "endpoint",
@@ -115,11 +117,13 @@ class Tunnel:
         claimed: ProxyHeader | None = None,
         first: bytes = b"",
         prelude: int = 0,
+        tunnel_idle: int = 0,
     ) -> None:
         self._shared = shared
         self._owner = owner
         self._sock = sock
         self._started = started
+        self._tunnel_idle = tunnel_idle
         version = upstream.transport.proxy_protocol
         header = proxy_header_for(sock, version, claimed) if version else b""
         self._first = header + first if header else first
@@ -209,7 +213,7 @@ class Tunnel:
     def _check(self, relay: Relay, now: float) -> None:
         shared = self._shared
         limits = shared.limits
-        reason, deadline = relay_end(relay, self._started, limits, now)
+        reason, deadline = relay_end(relay, self._started, limits, now, self._tunnel_idle)
         # The kernel itself waits a quarter of an hour for a word that what was sent has arrived.
         sent, before = relay.bytes_right, self._sent
         self._sent = sent

@@ -203,6 +203,9 @@ class AwaitedExchange:
         """Whether bytes of the request's body are still to come."""
         return not self._sent
 
+    def keep_time(self) -> None:
+        """Nothing to do: whoever calls `check_progress` does so every second."""
+
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """As the server told them."""
         return self._addresses

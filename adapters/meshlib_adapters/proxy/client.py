@@ -39,6 +39,12 @@ class Client(Protocol):
     def check_progress(self, now: float) -> None:
         """Called from time to time while bytes go to the client."""
 
+    def time_limit(self, limit: float) -> float:
+        """The time-out of the phase: `limit`, which is the setting's, or the route's own."""
+
+    def shortest_time_out(self) -> int:
+        """The shortest time-out that a route under way has for itself; 0: there is none."""
+
     def on_timeout(self) -> None:
         """The time-out of the current phase has passed."""
 
@@ -70,7 +76,7 @@ class ClientKeeper(Protocol):
         """Forget a connection that is gone."""
 
     def enter_short_phase(self, client: Client) -> None:
-        """Check the time-out of a phase that is short and rare."""
+        """Check the time-out of a phase that is short and rare, or that a route has for itself."""
 
     def recycle(self, front: asyncio.Protocol) -> None:
         """Take back the object of a connection that is gone, for the next one."""

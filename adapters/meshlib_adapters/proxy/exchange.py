@@ -190,6 +190,8 @@ class Exchange:
         message.relay_chunks = relay_chunks
         self.state = _WAITING
         request.start(decision, body, done=done, preferred=preferred)
+        if options.response_head or options.between_bytes:
+            front.keep_time()
 
     def forward_pairs(self, *, done: bool, streamed: bool) -> None:
         """`forward`, for a head of pairs (HTTP/2) whose body follows; see `ForwardRequest`."""
@@ -214,6 +216,8 @@ class Exchange:
         message.streamed = streamed
         self.state = _WAITING
         self.request.start(decision, b"", done=done, preferred=preferred)
+        if options.response_head or options.between_bytes:
+            self.front.keep_time()
 
     def check_body(self, size: int) -> None:
         """Raise `LimitExceeded` for a body of `size` bytes that is over the limit."""
@@ -244,6 +248,8 @@ class Exchange:
         if options.sticky_cookie is not None or options.hsts:
             response = self._apply_options(response)
         self.front.send_response(response, kind, pieces, done)
+        if options.between_bytes:
+            self.front.keep_time()
 
     def _apply_options(self, response: ForwardResponse) -> ForwardResponse:
         decision, asked, pool = self.decision, self.head, self.request.pool
@@ -262,7 +268,10 @@ class Exchange:
         self.state = _TUNNEL
         self.first_byte_at = monotonic()
         self.status = response.status
+        decision = self.decision
         self.front.begin_tunnel(response, data)
+        if decision is not None and decision.route.options.tunnel_idle:
+            self.front.keep_time()
 
     def on_no_response(self, status: int, reason: str, message: str) -> None:
         """No response, or only its beginning."""

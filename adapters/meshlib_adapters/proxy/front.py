@@ -47,6 +47,11 @@ class Front(Protocol):
     def body_pending(self) -> bool:
         """Whether bytes of the request's body are still to come."""
 
+    def keep_time(self) -> None:
+        """Look after the time-outs of the exchange from now on: its route has its own, which may be
+        shorter than those that are looked after anyway.
+        """
+
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """The client's address, and the one it connected to."""
 

@@ -6,23 +6,43 @@ response), else the endpoint.
 
 from __future__ import annotations
 
+from meshlib.route_options import NO_OPTIONS
+from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.exchange_state import State
 
-__all__ = ["check_time", "end_slow", "time_out"]
+__all__ = ["check_time", "end_slow", "phase_time_out", "time_out"]
 
 
 def check_time(exchange: Exchange, waited: float, *, client_owes: bool) -> None:
     """Time out an exchange in which nothing has moved for `waited` seconds, if that is too long."""
     limits = exchange.proxy.settings
+    decision = exchange.decision
+    own = decision.route.options if decision is not None else NO_OPTIONS
+    limit: float
     if exchange.state is State.TUNNEL:
-        limit = limits.tunnel_idle
+        limit = own.tunnel_idle or limits.tunnel_idle
     elif exchange.responding or client_owes or exchange.front.body_pending:
-        limit = limits.between_bytes
+        limit = own.between_bytes or limits.between_bytes
     else:
-        limit = limits.response_head
+        limit = own.response_head or limits.response_head
     if waited >= limit:
         time_out(exchange, client_owes=client_owes)
+
+
+def phase_time_out(exchange: Exchange, phase: Phase, limit: float) -> float:
+    """The time-out of a client's `phase` whose setting is `limit`: that of the route under way, if
+    it has its own.
+    """
+    decision = exchange.decision
+    if decision is None:
+        return limit
+    own = decision.route.options
+    if phase is Phase.RESPONSE:
+        return own.response_head or limit
+    if phase is Phase.TUNNEL:
+        return own.tunnel_idle or limit
+    return (own.between_bytes or limit) if phase in (Phase.BODY, Phase.STREAM) else limit
 
 
 def time_out(exchange: Exchange, *, client_owes: bool) -> None:

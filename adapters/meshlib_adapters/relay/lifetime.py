@@ -18,11 +18,14 @@ class RelayLimits(Protocol):
     def max_lifetime(self) -> float | None: ...
 
 
-def relay_end(relay: Relay, started: float, limits: RelayLimits, now: float) -> tuple[str, float]:
+def relay_end(
+    relay: Relay, started: float, limits: RelayLimits, now: float, tunnel_idle: int = 0
+) -> tuple[str, float]:
     """The reason to end a relay at `now`, whose client has been connected since `started` ("": none
-    yet), and the time of the next check.
+    yet), and the time of the next check. `tunnel_idle` is the route's own time-out (0: it has
+    none).
     """
-    deadline = relay.last_active + limits.tunnel_idle
+    deadline = relay.last_active + (tunnel_idle or limits.tunnel_idle)
     if deadline <= now:
         return "idle_timeout", deadline
     if limits.max_lifetime is None:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 import pytest
 from hyperframe.frame import ContinuationFrame, HeadersFrame, WindowUpdateFrame
 
+from meshlib.model import Snapshot
+from meshlib.route_options import RouteOptions
 from meshlib_adapters.config.http2 import HTTP2Settings
 from tests.support.backend import OK, PATIENCE, Backend, Peer
 from tests.support.http2_client import request
 from tests.support.http2_fixtures import StartSite
-from tests.support.running import quick
+from tests.support.running import quick, snapshot_of
 
 Make = Callable[..., Backend]
 
@@ -341,6 +343,27 @@ def test_every_wait_has_its_time_out(start: StartSite, backend: Make) -> None:
         ("body_timeout", "CB"),
         ("between_bytes_timeout", "SD"),
     ]
+
+
+def test_a_route_has_time_outs_of_its_own(start: StartSite, backend: Make) -> None:
+    """A stream that is silent for long beside one that is given up soon."""
+
+    def slow(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+        time.sleep(1.2)
+        peer.send(b"b")
+        peer.read_rest()
+
+    patient = snapshot_of({"patient": [backend(slow)]}, options=RouteOptions(between_bytes=9))
+    hasty = snapshot_of({"hasty": [backend(silent)]}, options=RouteOptions(response_head=1))
+    site = start(Snapshot.merge([patient, hasty]), quick(between_bytes=0.3, response_head=60))
+    client = site.client()
+    stream = client.ask(request("/", host="patient"))
+    given_up = client.ask(request("/", host="hasty"))
+    assert client.response(given_up).status == 504
+    assert bytes(client.response(stream).data) == b"ab"
+    assert [record.get("reason") for record in site.log(2)] == ["upstream_timeout", None]
 
 
 @pytest.mark.parametrize("ended", ["a frame", "a block"])

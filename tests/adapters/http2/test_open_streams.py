@@ -45,6 +45,9 @@ class Owner:
     def on_busy(self) -> None:
         self.told.append("busy")
 
+    def keep_time(self) -> None:
+        self.told.append("time")
+
     def on_rest(self) -> None:
         self.told.append("rest")
 

@@ -8,6 +8,7 @@ import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Self
 
 import pytest
@@ -25,6 +26,7 @@ from meshlib.model import (
     Snapshot,
     Upstream,
 )
+from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import PortSettings, TCPSettings, UDPSettings
 from meshlib_adapters.listeners.published_ports import PublishedPorts
@@ -144,6 +146,24 @@ async def ask(port: ListeningPort, data: bytes = b"hello") -> bytes:
         await loop.sock_connect(sock, (LOOPBACK, port.port))
         await loop.sock_sendall(sock, data)
         return await loop.sock_recv(sock, 1 << 16)
+
+
+def test_a_connection_is_as_idle_as_its_route_says() -> None:
+    async def main() -> None:
+        tcp = ListeningPort(Scheme.TCP, free_port())
+        async with echoing() as backend:
+            with Gateway() as gateway:
+                sql = service("sql", backend, tcp)
+                route = replace(sql.routes[0], options=RouteOptions(tunnel_idle=1))
+                gateway.publish(replace(sql, routes=(route,)))
+                reader, writer = await asyncio.open_connection(LOOPBACK, tcp.port)
+                with contextlib.suppress(ConnectionResetError):
+                    assert await reader.read() == b""
+                writer.close()
+                await until(lambda: gateway.records)
+                assert [record.outcome for record in gateway.records] == ["idle_timeout"]
+
+    run(main())
 
 
 def test_ports_open_and_close_as_routes_come_and_go(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,13 +12,14 @@ import pytest
 
 from meshlib import client_claims
 from meshlib.errors import ConfigurationError
+from meshlib.route_options import RouteOptions
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.proxy.client import Client, Phase
 from tests.support.backend import OK, Backend, Peer, responding
 from tests.support.client import get
 from tests.support.http_fixtures import Start
 from tests.support.networks import parse_networks
-from tests.support.running import quick
+from tests.support.running import quick, snapshot_of
 
 Make = Callable[..., Backend]
 
@@ -373,6 +374,12 @@ class Broken:
     def check_progress(self, now: float) -> None:
         raise AssertionError
 
+    def time_limit(self, limit: float) -> float:
+        return limit
+
+    def shortest_time_out(self) -> int:
+        return 0
+
     def on_timeout(self) -> None:
         self.asked += 1
         raise LookupError("broken")
@@ -398,3 +405,39 @@ def test_one_that_fails_stops_no_other_time_out(start: Start, backend: Make) -> 
         site.call(lambda each=each: site.listener.clients.leave(each))  # type: ignore[misc]
     assert {type(problem["exception"]) for problem in site.problems} == {LookupError}
     site.problems.clear()
+
+
+def test_a_route_waits_for_its_response_as_long_as_it_says(start: Start, backend: Make) -> None:
+    """Shorter than the setting, and longer: a request of either, on one gateway."""
+
+    def late(peer: Peer) -> None:
+        while peer.read_head():
+            time.sleep(0.4)
+            peer.send(OK)
+
+    short = start(snapshot_of({"a": [backend(silent)]}, options=RouteOptions(response_head=1)))
+    assert short.client().ask(get()).status == 504
+    assert short.reasons(1) == ["upstream_timeout"]
+    long = start(
+        snapshot_of({"a": [backend(late)]}, options=RouteOptions(response_head=9)),
+        quick(response_head=0.2),
+    )
+    assert long.client().ask(get()).status == 200
+    assert long.reasons(1) == [None]
+
+
+def test_a_route_keeps_a_silent_stream_as_long_as_it_says(start: Start, backend: Make) -> None:
+    def stops(peer: Peer) -> None:
+        peer.read_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+        time.sleep(0.5)
+        peer.send(b"b")
+        peer.read_rest()
+
+    site = start(
+        snapshot_of({"a": [backend(stops)]}, options=RouteOptions(between_bytes=9)),
+        quick(between_bytes=0.2),
+    )
+    response = site.client().ask(get())
+    assert (response.status, response.body) == (200, b"ab")
+    assert site.reasons(1) == [None]

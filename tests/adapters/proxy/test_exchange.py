@@ -16,13 +16,15 @@ from meshlib.http2.sections import Pair
 from meshlib.mesh import Mesh
 from meshlib.model import RedirectRule
 from meshlib.proxy_protocol import ProxyAddress
+from meshlib.route_options import RouteOptions
 from meshlib.table import RoutingTable
 from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.local_responses import LocalResponse
 from meshlib_adapters.proxy.proxy import Proxy
-from meshlib_adapters.proxy.time_outs import check_time, end_slow
+from meshlib_adapters.proxy.time_outs import check_time, end_slow, phase_time_out
 from meshlib_adapters.upstream.messages import ForwardResponse
 from tests.support.running import quick, snapshot_of
 
@@ -36,6 +38,9 @@ class ListFront:
         self.body_pending = False
         self.sent: list[tuple[Any, ...]] = []
         self.exchange: Exchange | None = None
+
+    def keep_time(self) -> None:
+        self.sent.append(("time",))
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         return ProxyAddress("192.0.2.7", 1), ProxyAddress("192.0.2.1", 80)
@@ -90,10 +95,19 @@ class NoName:
 
 
 class Stand:
-    def __init__(self, loop: asyncio.AbstractEventLoop, tls: Any = None, **changes: float) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tls: Any = None,
+        *,
+        options: Any = None,
+        **changes: float,
+    ) -> None:
         self.lines: list[str] = []
         snapshot = snapshot_of(
-            {"a": [7001]}, redirects={"old": RedirectRule("https://new.example.com", 301)}
+            {"a": [7001]},
+            redirects={"old": RedirectRule("https://new.example.com", 301)},
+            options=options,
         )
         self.snapshot = snapshot
 
@@ -195,18 +209,20 @@ LIMITS = {"response_head": 3.0, "between_bytes": 5.0, "tunnel_idle": 7.0}
 GET = "GET / HTTP/1.1\nHost: a"
 
 
-def responding(stand: Stand) -> None:
+def responding(stand: Stand, *, clear: bool = True) -> None:
     head = parse_response_head(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
     stand.exchange.on_response(ForwardResponse.of_http1(head), BodyKind.LENGTH, [], False)
-    stand.front.sent.clear()
+    if clear:
+        stand.front.sent.clear()
 
 
-def tunnelling(stand: Stand) -> None:
+def tunnelling(stand: Stand, *, clear: bool = True) -> None:
     head = parse_response_head(
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
     )
     stand.exchange.on_upgrade(ForwardResponse.of_http1(head), b"")
-    stand.front.sent.clear()
+    if clear:
+        stand.front.sent.clear()
 
 
 TIMES = {
@@ -217,6 +233,46 @@ TIMES = {
     "a client that does not take it": (responding, False, True, 5.0, ("cut", "C")),
     "a tunnel": (tunnelling, False, False, 7.0, ("cut", "")),
 }
+
+
+@pytest.mark.parametrize("case", TIMES)
+@pytest.mark.parametrize("seconds", [2, 9])
+def test_time_outs_of_a_route_take_the_place_of_the_settings(
+    loop: asyncio.AbstractEventLoop, case: str, seconds: int
+) -> None:
+    begin, pending, client_owes, _, (what, which) = TIMES[case]
+    options = RouteOptions(response_head=seconds, between_bytes=seconds, tunnel_idle=seconds)
+    stand = Stand(loop, options=options, **LIMITS)
+    stand.front.body_pending = pending
+    stand.begin_in(loop, GET)
+    # Whoever looks after time-outs is told, for they may be shorter than all that it knows of.
+    assert stand.front.sent == [("time",)]
+    if begin is not None:
+        stand.front.sent.clear()
+        begin(stand, clear=False)
+        assert stand.front.sent[-1] == ("time",)
+    stand.front.sent.clear()
+    check_time(stand.exchange, seconds - 0.1, client_owes=client_owes)
+    assert stand.front.sent == []
+    check_time(stand.exchange, seconds, client_owes=client_owes)
+    ((kind, *rest),) = stand.front.sent
+    assert kind == what
+    assert rest[0 if what == "local" else 1] == which
+    stand.proxy.close()
+
+
+def test_the_time_out_of_each_phase(loop: asyncio.AbstractEventLoop) -> None:
+    stand = Stand(loop, options=RouteOptions(response_head=1, between_bytes=2, tunnel_idle=3))
+    assert {phase_time_out(stand.exchange, phase, 9.0) for phase in Phase} == {9.0}
+    stand.begin_in(loop, GET)
+    found = {phase.name: phase_time_out(stand.exchange, phase, 9.0) for phase in Phase}
+    own = {"BODY": 2, "RESPONSE": 1, "STREAM": 2, "TUNNEL": 3}
+    assert found == dict.fromkeys([phase.name for phase in Phase], 9.0) | own
+    stand.proxy.close()
+    stand = Stand(loop)
+    stand.begin_in(loop, GET)
+    assert {phase_time_out(stand.exchange, phase, 9.0) for phase in Phase} == {9.0}
+    stand.proxy.close()
 
 
 @pytest.mark.parametrize("case", TIMES)

@@ -19,6 +19,7 @@ from meshlib.labels.diagnostics import MAX_HINT, MAX_PER_LABEL
 from meshlib.labels.grammar import Part
 from meshlib.labels.hrm import LABEL, MAX_ELEMENTS, is_hrm_label, parse_labels
 from meshlib.labels.limits import MAX_VALUE, LabelLimits
+from meshlib.labels.options import TIME_OUTS
 from meshlib.labels.result import InternalPort, LabelResult, LabelRoute, PublishedPort
 from meshlib.model import HostPath, ListeningPort, Scheme, ServerName, Severity
 from meshlib.patterns import parse_host_pattern, parse_path_prefix
@@ -77,6 +78,7 @@ def _fragment(route: LabelRoute) -> dict[str, object]:
         **({"upstream_protocol": transport.protocol} if transport.protocol else {}),
         **({"lenient": True} if transport.lenient else {}),
         **({"share_with": list(options.share_with)} if options.share_with else {}),
+        **{key: getattr(options, key) for key in TIME_OUTS if getattr(options, key)},
     }
 
 

@@ -44,6 +44,9 @@ VALUES: dict[str, tuple[str, object, str]] = {
     "https": ("Require", True, "yes"),
     "hsts": ("300", "max-age=300", "soon"),
     "share_with": ("stack:api;blog", ("blog", "stack:api"), "no name"),
+    "response_head": ("300", 300, "0"),
+    "between_bytes": ("86400", 86400, "5m"),
+    "tunnel_idle": ("1", 1, "none"),
 }
 
 

@@ -71,3 +71,14 @@ def test_values_that_are_refused(
     with pytest.raises(OptionValueError, match=reason) as caught:
         read(text)
     assert caught.value.position == position
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1", 1), ("0300", 300), ("86400", 86400)])
+def test_time_outs(text: str, seconds: int) -> None:
+    assert values.read_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "5m", "86401", "999999", "\u0661", "none"])
+def test_what_is_no_time_out(text: str) -> None:
+    with pytest.raises(OptionValueError, match="seconds from 1 to 86400"):
+        values.read_seconds(text)
