@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.errors import LimitExceeded, ProtocolError, ResponseHeadError
+from meshlib.errors import ProtocolError, ResponseHeadError
 from meshlib.http1 import HeadBuffer, parse_response_head
 from meshlib.http1.odd_response import read_response_head, strict_head
-from meshlib.need_data import NEED_DATA
 from tests.support.odd_responses import ODD
 
 LINE = b"HTTP/1.1 200 OK\r\n"
@@ -169,27 +168,3 @@ def test_whatever_comes_out_is_strict_or_refused(pieces: list[bytes], lenient: b
     # The framing is that of the lines that are passed on.
     strict = parse_response_head(b"HTTP/1.1 %d x\r\n%s\r\n" % (found.status, block))
     assert strict.fields[1:] == found.fields[1:]
-
-
-def test_a_lenient_buffer_ends_at_any_empty_line() -> None:
-    wire = b"\r\n\n\r\nHTTP/1.1 200 OK\nA: b\n\r\nrest"
-    end = len(wire) - 4
-    for step in (1, 2, 3, 100):
-        buffer = HeadBuffer(100, response=True, lenient=True)
-        for at in range(0, len(wire), step):
-            head = buffer.receive_data(wire[at : at + step])
-            if isinstance(head, bytes):
-                assert head == b"HTTP/1.1 200 OK\nA: b\n\r\n"
-                assert at + buffer.position == end
-                break
-        else:
-            raise AssertionError("no end was found")
-        assert len(buffer) == 0
-
-
-def test_a_lenient_buffer_has_its_limit_too() -> None:
-    buffer = HeadBuffer(20, response=True, lenient=True)
-    assert buffer.receive_data(b"HTTP/1.1 200 OK\n") is NEED_DATA
-    with pytest.raises(LimitExceeded) as caught:
-        buffer.receive_data(b"A: bcdefgh\n\n")
-    assert caught.value.status_hint == 502

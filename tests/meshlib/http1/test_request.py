@@ -330,3 +330,27 @@ def test_an_response_has_another_first_line() -> None:
     buffer = HeadBuffer(64, response=True)
     assert buffer.receive_data(b"HTTP/1.1 200 OK\r\n") is NEED_DATA
     assert buffer.receive_data(b"X") is NEED_DATA
+
+
+def test_a_lenient_buffer_ends_at_any_empty_line() -> None:
+    wire = b"\r\n\n\r\nHTTP/1.1 200 OK\nA: b\n\r\nrest"
+    end = len(wire) - 4
+    for step in (1, 2, 3, 100):
+        buffer = HeadBuffer(100, response=True, lenient=True)
+        for at in range(0, len(wire), step):
+            head = buffer.receive_data(wire[at : at + step])
+            if isinstance(head, bytes):
+                assert head == b"HTTP/1.1 200 OK\nA: b\n\r\n"
+                assert at + buffer.position == end
+                break
+        else:
+            raise AssertionError("no end was found")
+        assert len(buffer) == 0
+
+
+def test_a_lenient_buffer_has_its_limit_too() -> None:
+    buffer = HeadBuffer(20, response=True, lenient=True)
+    assert buffer.receive_data(b"HTTP/1.1 200 OK\n") is NEED_DATA
+    with pytest.raises(LimitExceeded) as caught:
+        buffer.receive_data(b"A: bcdefgh\n\n")
+    assert caught.value.status_hint == 502
