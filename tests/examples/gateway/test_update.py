@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 
 from tests.architecture.tree import ROOT
 from tests.support.commands import PATIENCE, Running, free_port
-from tests.support.worker_lab import Lab, backend, lab, labels
+from tests.support.worker_lab import Lab, backend, lab, labels, wait_for
 
 _CLIENTS = 4
 _HOST = "shop.example.com"
@@ -83,11 +84,20 @@ def updated_under_load(gateways: Lab, configuration: str) -> Counter[object]:
                 one.process.send_signal(signal.SIGTERM)
                 assert one.process.wait(PATIENCE) == 0
                 if port != ports[-1]:  # the end of the last one is all that matters
-                    start(port)
+                    again = start(port)
+                    # As an orchestrator waits for a health check: the proxy knows it is back.
+                    wait_for(lambda one=again: served(one), again)  # type: ignore[misc]
             return load.end()
         finally:
             haproxy.kill()
             haproxy.wait(PATIENCE)
+
+
+def served(running: Running) -> bool:
+    """Whether a gateway has had a request."""
+    host, port = running.addresses["admin"]
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE) as response:
+        return b"\nmeshlib_http_requests_total{" in response.read()
 
 
 def wait_for_port(port: int) -> None:
