@@ -220,7 +220,8 @@ class UDPSettings:
     listener drains. `max_flows` in all (each has a socket of its own), `max_flows_per_client` of
     one client (as in `TLSSettings`; None: no limit); a datagram that would begin another is
     dropped, unless a flow that never got a reply can make room. `sweep_interval` is the grain of
-    the time-outs.
+    the time-outs. `one_way`: nobody replies, so there are no flows, and each datagram goes to the
+    next endpoint.
     """
 
     flow_timeout: float = setting(
@@ -230,6 +231,7 @@ class UDPSettings:
         key="ports.flow_timeout",
     )
     drain_silence: float = 1.0
+    one_way: bool = False
     max_flows: int = setting(
         10_000,
         read_integer(1, 10**6),
@@ -304,7 +306,8 @@ class PortSettings:
     values that make no sense.
 
     `open` says whether the gateway opens any. `host`: the IP address to listen on. `allowed`: ports
-    that routes may have. `proxy_protocol`: TCP connections of the proxies in front begin with a
+    that routes may have. `one_way`: UDP ports to which nobody replies (`UDPSettings.one_way`).
+    `proxy_protocol`: TCP connections of the proxies in front begin with a
     PROXY protocol header. `max_ports` at most, those of the lowest numbers; each costs a socket.
     `reuse_port`: other processes of ours listen on the same ports. `retry_interval`: seconds until
     what could not be opened is tried again. The limits of `tcp` and `udp` count for all ports
@@ -325,6 +328,11 @@ class PortSettings:
         False,
         read_bool,
         "expect a PROXY protocol header on each TCP connection from proxy_protocol_from",
+    )
+    # Not by itself: who has not replied yet may be about to, and what belongs together (the
+    # templates of NetFlow, a stream of RTP) must stay together.
+    one_way: tuple[PortRange, ...] = setting(
+        (), read_ports, "UDP ports without replies (syslog): each datagram to the next endpoint"
     )
     max_ports: int = setting(1000, read_integer(1, 65535), "ports open at a time")
     reuse_port: bool = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from meshlib.decision import Carry
@@ -210,8 +211,10 @@ class PublishedPorts:
 
         settings, name = self.settings, str(port)
         if port.scheme is Scheme.UDP:
+            one_way = any(port.port in ports for ports in settings.one_way)
+            udp = replace(settings.udp, one_way=one_way or settings.udp.one_way)
             return UDPListener(
-                upstream, settings.udp, name=name, on_end=self._on_end, limits=self._udp_limits
+                upstream, udp, name=name, on_end=self._on_end, limits=self._udp_limits
             )
         return TCPListener(
             upstream,

@@ -28,6 +28,7 @@ from meshlib.model import (
 )
 from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import UpstreamKey
+from meshlib_adapters.config.readers import PortRange
 from meshlib_adapters.config.transport import PortSettings, TCPSettings, UDPSettings
 from meshlib_adapters.listeners.published_ports import PublishedPorts
 from meshlib_adapters.observe.records import ConnectionRecord
@@ -390,3 +391,19 @@ def test_two_processes_may_share_a_port() -> None:
 def test_settings_that_cannot_be(changes: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError):
         PortSettings(**changes)  # type: ignore[arg-type]
+
+
+def test_ports_without_replies_have_no_flows() -> None:
+    async def main() -> None:
+        one, two = (ListeningPort(Scheme.UDP, free_port()) for _ in range(2))
+        async with echoing() as backend:
+            with Gateway(one_way=(PortRange(one.port, one.port),)) as gateway:
+                gateway.publish(service("log", backend, one), service("dns", backend, two))
+                assert await ask(two) == b"hello"
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        await ask(one)
+                counters = gateway.ports.counters()["udp"]
+                assert (counters["received"], counters["flows"], counters["sent"]) == (2, 1, 1)
+
+    run(main())

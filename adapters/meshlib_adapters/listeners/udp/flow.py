@@ -16,7 +16,7 @@ from meshlib.authority import is_ip_address
 from meshlib.balancing import Observation
 from meshlib.model import Endpoint, Upstream
 from meshlib_adapters.observe.records import ConnectionRecord
-from meshlib_adapters.os_errors import NO_ROOM
+from meshlib_adapters.os_errors import NO_ROOM, UNREACHABLE
 from meshlib_adapters.sockets.datagrams import MAX_DATAGRAM, Origin, connected_datagrams
 from meshlib_adapters.sockets.limits import NEVER_IDLE
 from meshlib_adapters.upstream.choice.chooser import EndpointChooser
@@ -220,8 +220,11 @@ class Flow:
             self._owner.drop("busy")
         except ConnectionRefusedError:  # of an earlier datagram: this one was not sent
             self._on_refused(data)
-        except OSError:  # too large for the way, or no way there
-            self._owner.drop("unsendable")
+        except OSError as error:  # too large for the way, or no way there
+            if error.errno in UNREACHABLE:
+                self._on_refused(data)
+            else:
+                self._owner.drop("unsendable")
         else:
             self.received += len(data)
 
@@ -238,8 +241,10 @@ class Flow:
             except ConnectionRefusedError:
                 self._on_refused(self._kept)
                 return
-            except OSError:
-                return  # host or network unreachable for the moment; the time-out ends such a flow
+            except OSError as error:
+                if error.errno in UNREACHABLE:  # its machine is gone
+                    self._on_refused(self._kept)
+                return
             self.last_active = owner.loop.time()
             self._kept = None
             self._tried.clear()

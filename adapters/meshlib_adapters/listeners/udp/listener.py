@@ -14,6 +14,7 @@ from typing import Final
 from meshlib.model import Upstream
 from meshlib_adapters.config.transport import UDPSettings
 from meshlib_adapters.listeners.udp.flow import Flow
+from meshlib_adapters.listeners.udp.spread import Spread
 from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.sockets.clients import Clients
 from meshlib_adapters.sockets.datagrams import MAX_DATAGRAM, Origin, bind_datagrams, reply_from
@@ -58,6 +59,7 @@ class UDPListener:
         self.chooser = EndpointChooser(
             self.loop.time, stickiness="none", names=HostNames(self.loop)
         )
+        self._spread = Spread(self.chooser) if settings.one_way else None
         if limits is None:
             limits = ClientLimits(settings.max_flows, settings.max_flows_per_client)
         self.limits = limits
@@ -135,6 +137,8 @@ class UDPListener:
         self._close_unused_socket()
         self._deadlines.close()
         self.chooser.close()
+        if self._spread is not None:
+            self._spread.close()
 
     # `FlowOwner`
 
@@ -191,22 +195,39 @@ class UDPListener:
                 continue  # an ICMP error for some reply of ours; the system does not say which
             self.counters["received"] += 1
             upstream = self._upstream()
+            if self._spread is not None:
+                self._pass_on(buffer[:size], upstream, client[0])
+                continue
             origin = Origin(client, reply)
             flow = self._flows.get(origin) or self._begin(origin, upstream, now)
             if flow is not None:
                 flow.send(buffer[:size], upstream, now)
+
+    def _pass_on(self, data: memoryview, upstream: Upstream | None, client: str) -> None:
+        # Without a flow: nobody replies.
+        assert self._spread is not None
+        if not self._accepting:
+            self.drop("closing")
+        elif upstream is None or not upstream.ready:
+            self._drop_for_want_of_endpoints(client)
+        else:
+            self._warned = False
+            reason = self._spread.send(data, upstream)
+            if reason:
+                self.drop(reason)
+
+    def _drop_for_want_of_endpoints(self, client: str) -> None:
+        self.drop("no_endpoint")
+        if not self._warned:  # once: a client may send a thousand times a second
+            self._warned = True
+            _log.info("dropped what %s sent to %s: no endpoint is ready", client, self.name)
 
     def _begin(self, origin: Origin, upstream: Upstream | None, now: float) -> Flow | None:
         if not self._accepting:
             self.drop("closing")
             return None
         if upstream is None or not upstream.ready:
-            self.drop("no_endpoint")
-            if not self._warned:  # once: a client may send a thousand times a second
-                self._warned = True
-                _log.info(
-                    "dropped what %s sent to %s: no endpoint is ready", origin.client[0], self.name
-                )
+            self._drop_for_want_of_endpoints(origin.client[0])
             return None
         self._warned = False
         flow = Flow(self, origin, now)
