@@ -151,22 +151,38 @@ def test_a_wish_for_an_upgrade(start: Start, backend: Make, version: str) -> Non
         ("websocket, h2c", b"h2c"),
         ("websocket", b"h2c"),
         ("websocket", b"websocket, h2c"),
+        ("websocket", b"web"),
+        ("websocket", b"websocket2"),
+        ("websocket", b"websocket/13"),
+        ("web, socket", b"websocket"),
+        ("websocket", b"web socket"),
+        ("foo", b"websocket"),
+        (None, b"websocket"),
     ],
 )
 def test_only_what_was_offered_to_the_endpoint_may_be_switched_to(
-    start: Start, backend: Make, asked: str, switched: bytes
+    start: Start, backend: Make, asked: str | None, switched: bytes
 ) -> None:
-    """Not what the client has asked for: h2c is not passed on, so nobody may speak it."""
+    """Not what the client has asked for: h2c is not passed on, so nobody may speak it. On a new
+    connection and on a kept one; it serves nobody any more.
+    """
 
     def server(peer: Peer) -> None:
         peer.read_request()
+        peer.send(OK)
+        peer.read_request()
         peer.send(SWITCHING % switched + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        peer.read_rest()
+        assert peer.read_rest() == b""
 
-    site = start(backend(server, server))
+    upstream = backend(server, server)
+    site = start(upstream)
     client = site.client()
-    assert client.ask(get("/", "a", UPGRADE, f"Upgrade: {asked}")).status == 502
-    assert site.reasons(1) == ["bad_response"]
+    lines = [UPGRADE, f"Upgrade: {asked}"] if asked else []
+    assert client.ask(get("/")).status == 200
+    assert client.ask(get("/", "a", *lines)).status == 502
+    assert site.reasons(2) == [None, "bad_response"]
+    assert upstream.ended()
+    assert client.ask(get("/")).status == 200
 
 
 def test_what_was_offered_is_compared_without_case(start: Start, backend: Make) -> None:

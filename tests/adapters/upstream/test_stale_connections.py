@@ -55,6 +55,16 @@ def test_no_budget_is_spent(start: Start, backend: Make, end: Callable[[Peer], N
     assert {record["tries"] for record in site.log(40)} == {1, 2}
 
 
+def test_where_endpoints_take_one_request_at_a_time(start: Start, backend: Make) -> None:
+    """The fresh connection has the room of the stale one, whoever waits for it."""
+    site = start(backend(once()), quick(max_requests_per_endpoint=1, retry_budget=0.0, max_tries=1))
+    clients = [site.client() for _ in range(4)]
+    for _ in range(4):
+        for client in clients:
+            client.send(get())
+        assert [client.read_response().status for client in clients] == [200] * 4
+
+
 def test_it_is_no_try_of_an_endpoint(start: Start, backend: Make) -> None:
     """One try is allowed, and the one that counts is on a connection that works."""
     site = start(backend(once()), quick(max_tries=1))
