@@ -61,6 +61,7 @@ __all__ = ["resolve_document"]
 # Docker's own limit for a name; it goes into keys, logs and metrics.
 _MAX_NAME: Final = 253
 
+_COMPOSED_KEYS: Final = (*OWN_KEYS, *COMPOSE_KEYS)
 _LIMITS: Final = DiscoveryLimits()
 _ALONE: Final = ComposeContext()
 
@@ -231,8 +232,7 @@ def _read_entry(
             layers(sources, name, "expose"), diagnostics
         )
     for layer in whole:
-        known = (*OWN_KEYS, *COMPOSE_KEYS) if composed else OWN_KEYS
-        diagnostics.unknown_keys(layer.value, known, layer.place)
+        diagnostics.unknown_keys(layer.value, _COMPOSED_KEYS if composed else OWN_KEYS, layer.place)
     for layer in layers(sources, name, "deploy"):
         diagnostics.unknown_keys(layer.value, DEPLOY_KEYS, layer.place)
     return _Entry(

@@ -132,17 +132,17 @@ def layers(sources: Iterable[Source], service: str, *keys: str) -> list[Layer]:
     """
     found: list[Layer] = []
     for source in sources:
-        value, path = source.value, f"services.{service}"
+        value = source.value
+        if keys and isinstance(value, dict) and keys[0] not in value:
+            continue  # as most are
         for key in ("", *keys):
             if key:
-                value, path = (
-                    value.get(key) if isinstance(value, dict) else None,
-                    f"{path}.{key}",
-                )
+                value = value.get(key) if isinstance(value, dict) else None
             if isinstance(value, Tagged) and value.tag in (RESET, OVERRIDE):
                 found.clear()
                 value = value.value if value.tag == OVERRIDE else None
         if value is not None:
+            path = ".".join(("services", service, *keys))
             found.append(Layer(value, source.place(path), source))
     return found
 
