@@ -6,10 +6,12 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import anyio.to_thread
 
+from meshlib.discovery.files.own_endpoints import OwnListeners
 from meshlib.discovery.files.variables import choose_variables
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
@@ -17,10 +19,17 @@ from meshlib.model import Snapshot
 from meshlib_adapters.config.settings import Settings, discovery_limits, resolve_options
 from meshlib_adapters.extras import not_installed
 from meshlib_adapters.providers.feed import log_failure
+from meshlib_adapters.providers.interfaces import find_interfaces
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.providers.state_keeper import existing_directory
 
-__all__ = ["build_providers", "first_snapshots", "given_providers", "names_providers"]
+__all__ = [
+    "build_providers",
+    "first_snapshots",
+    "given_providers",
+    "names_providers",
+    "own_listeners",
+]
 
 _NOTHING_TO_ASK = "name at least one: --services FILE, --docker [URL], --swarm [URL]"
 
@@ -42,6 +51,7 @@ def build_providers(settings: Settings) -> list[Provider]:
                 env_files=compose.env_file,
                 profiles=compose.profiles or None,
                 limits=limits,
+                own=partial(own_listeners, settings),
             )
             for entry in dict.fromkeys(settings.services)
         ]
@@ -63,6 +73,17 @@ def build_providers(settings: Settings) -> list[Provider]:
     if not providers:
         raise ConfigurationError("there is no provider of routes", hint=_NOTHING_TO_ASK)
     return providers
+
+
+def own_listeners(settings: Settings) -> OwnListeners:
+    """The listeners that a gateway with these settings has in this machine or container now."""
+    found = {
+        (address.host or "0.0.0.0", address.port)  # noqa: S104
+        for address in (*settings.http, *settings.https, *settings.admin)
+    }
+    interfaces = frozenset(one.partition("/")[0] for one in find_interfaces() or ())
+    ports = settings.ports.host if settings.ports.open != "off" else ""
+    return OwnListeners(frozenset(found), interfaces, ports)
 
 
 def given_providers(providers: Iterable[Provider] | None) -> tuple[Provider, ...]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import anyio
 import anyio.to_thread
 
+from meshlib.discovery.files.own_endpoints import OwnListeners, without_own_endpoints
 from meshlib.discovery.files.project import ComposeContext
 from meshlib.discovery.files.services import resolve_document
 from meshlib.discovery.files.sources import ReadFile
@@ -62,7 +63,8 @@ class FileProvider:
     those in `env_files` (as Compose's `--env-file`; the last of several files has precedence, and
     `variables` over all files), or, without these, in the file `.env` beside the first file.
     Nothing is taken from the environment. Services with `profiles` are routed if one of these is
-    among `profiles` ("*": any; None: those in the variable COMPOSE_PROFILES).
+    among `profiles` ("*": any; None: those in the variable COMPOSE_PROFILES). `own` returns the
+    listeners of the gateway, which no endpoint may be.
 
     `ConfigurationError` for a `path` that is none of these.
     """
@@ -76,6 +78,7 @@ class FileProvider:
         env_files: Sequence[str | os.PathLike[str]] = (),
         profiles: Collection[str] | None = None,
         limits: DiscoveryLimits | None = None,
+        own: Callable[[], OwnListeners] = OwnListeners,
     ) -> None:
         self.paths = _paths(path)
         self.path = self.paths[0]
@@ -86,6 +89,7 @@ class FileProvider:
         self._env_files = tuple(map(Path, env_files))
         self._profiles = None if profiles is None else frozenset(profiles)
         self._limits = limits or DiscoveryLimits()
+        self._own = own
         self._look_now = anyio.Event()
         self._remembered: Snapshot | None = None
 
@@ -167,7 +171,7 @@ class FileProvider:
             self._degrade(message if message.startswith(known) else f"{self.path}: {message}")
             return None, files.marks
         self.status = ProviderStatus("ok", time.monotonic(), "")
-        return snapshot, files.marks
+        return without_own_endpoints(snapshot, self._own()), files.marks
 
     def _main_files(self, files: ProjectFiles) -> list[Path]:
         if not self.path.is_dir():

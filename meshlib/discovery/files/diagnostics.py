@@ -32,6 +32,7 @@ __all__ = [
     "MAX_DIAGNOSTICS",
     "NO_ENDPOINTS",
     "NO_NAME",
+    "OWN_ENDPOINT",
     "PORT_NOT_READ",
     "REPEATED_LABEL",
     "UNKNOWN_KEY",
@@ -74,6 +75,9 @@ BAD_KEY = DiagnosticKind(
     "SVC012", Severity.ERROR, "a key of a Compose file has a value that Compose refuses"
 )
 BAD_LENIENT = DiagnosticKind("SVC013", Severity.ERROR, "`lenient` is neither true nor false")
+OWN_ENDPOINT = DiagnosticKind(
+    "SVC014", Severity.ERROR, "an endpoint is the gateway itself; the others serve"
+)
 UNKNOWN_KEY = DiagnosticKind("SVC101", Severity.WARNING, "a key is not known and ignored")
 NO_ENDPOINTS = DiagnosticKind(
     "SVC102", Severity.WARNING, "a service with routes has no `endpoints`"
@@ -118,6 +122,7 @@ CATALOGUE = (
     CONFLICT,
     BAD_KEY,
     BAD_LENIENT,
+    OWN_ENDPOINT,
     UNKNOWN_KEY,
     NO_ENDPOINTS,
     PORT_NOT_READ,

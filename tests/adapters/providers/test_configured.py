@@ -11,7 +11,7 @@ import pytest
 from meshlib.errors import ConfigurationError
 from meshlib_adapters.config.settings import Settings, resolve_options
 from meshlib_adapters.config.sources import Layer, resolve_settings
-from meshlib_adapters.providers.configured import first_snapshots
+from meshlib_adapters.providers.configured import first_snapshots, own_listeners
 from meshlib_adapters.providers.docker.engine import MAX_RESPONSE
 from meshlib_adapters.testing import FakeEngine, Fault
 
@@ -52,6 +52,30 @@ def test_a_file_of_services_gets_the_variables_that_are_allowed(
         services=services, compose__variables="DOMAIN", compose__env_file=str(variables)
     )
     assert routes(both) == ["http://environment.example.com/x"]
+
+
+def test_a_file_cannot_send_the_gateway_to_itself(tmp_path: Path) -> None:
+    path = tmp_path / "services.yml"
+    path.write_text(
+        "services: {old: {labels: {com.docker.ucp.mesh.http.1: "
+        "'external_route=sni://old.example,internal_port=8443'}, endpoints: [127.0.0.1, 10.0.0.5]}}"
+    )
+    found = settings(services=[str(path)], https="0.0.0.0:8443")
+    mesh = asyncio.run(first_snapshots(found))
+    assert [e.address for e in mesh.endpoints("old")] == ["10.0.0.5:8443"]
+    assert [said.code for said in mesh.diagnostics] == ["SVC014"]
+    elsewhere = settings(services=[str(path)], https="192.0.2.1:8443")
+    assert asyncio.run(first_snapshots(elsewhere)).diagnostics == ()
+
+
+def test_the_listeners_of_a_gateway_are_those_of_its_settings() -> None:
+    found = own_listeners(
+        settings(http=":8080", https="192.0.2.1:8443", admin="127.0.0.1:8081", ports__host="::")
+    )
+    assert found.addresses == {("0.0.0.0", 8080), ("192.0.2.1", 8443), ("127.0.0.1", 8081)}
+    assert "127.0.0.1" in found.interfaces
+    assert found.ports == ""
+    assert own_listeners(settings(ports__host="::", ports__open="labels")).ports == "::"
 
 
 def test_a_project_of_several_files_and_its_profiles(tmp_path: Path) -> None:
