@@ -42,7 +42,9 @@ __all__ = [
 
 BAD_SERVICE = DiagnosticKind("SVC001", Severity.ERROR, "the service's entry cannot be read")
 BAD_LABELS = DiagnosticKind("SVC002", Severity.ERROR, "`labels` is neither a mapping nor a list")
-BAD_LABEL = DiagnosticKind("SVC003", Severity.ERROR, "a label is not a string, or no `key=value`")
+BAD_LABEL = DiagnosticKind(
+    "SVC003", Severity.ERROR, "a label is not a string, or not of the form `key=value`"
+)
 BAD_ENDPOINTS = DiagnosticKind("SVC004", Severity.ERROR, "`endpoints` is not a list")
 BAD_ENDPOINT = DiagnosticKind(
     "SVC005", Severity.ERROR, "an endpoint cannot be read; the others serve"
@@ -53,7 +55,9 @@ BAD_VARIABLE = DiagnosticKind(
     "a label of a Compose file has a variable without a value, or no host because of an empty one",
 )
 BAD_PROXY_HEADER = DiagnosticKind(
-    "SVC007", Severity.ERROR, "`proxy_protocol` is neither v1 nor v2; no PROXY header is sent"
+    "SVC007",
+    Severity.ERROR,
+    "`proxy_protocol` is neither v1 nor v2; no PROXY protocol header is sent",
 )
 BAD_PROTOCOL = DiagnosticKind("SVC008", Severity.ERROR, "`protocol` is not h2c; HTTP/1.1 is spoken")
 BAD_STRATEGY = DiagnosticKind(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import re
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,8 @@ from meshlib.discovery.files.sources import Tagged
 from meshlib.labels.diagnostics import DiagnosticKind
 from meshlib.model import Diagnostic, Severity
 
+DOCS = Path(__file__).parents[4] / "docs" / "labels.md"
+
 
 def test_catalogue_is_complete_with_codes_by_severity() -> None:
     constants = [
@@ -28,6 +32,11 @@ def test_catalogue_is_complete_with_codes_by_severity() -> None:
     assert codes == sorted(set(codes))
     by_severity = {"0": Severity.ERROR, "1": Severity.WARNING, "2": Severity.INFO}
     assert [kind.severity for kind in CATALOGUE] == [by_severity[code[3]] for code in codes]
+
+
+def test_the_table_in_the_documentation_is_the_catalogue() -> None:
+    rows = re.findall(r"^\| (SVC\d+) \| (\w+) \| (.+) \|$", DOCS.read_text("utf-8"), re.MULTILINE)
+    assert rows == [(kind.code, kind.severity.value, kind.meaning) for kind in CATALOGUE]
 
 
 def test_a_mistake_becomes_a_diagnostic_with_its_place() -> None:
