@@ -82,3 +82,13 @@ def test_time_outs(text: str, seconds: int) -> None:
 def test_what_is_no_time_out(text: str) -> None:
     with pytest.raises(OptionValueError, match="seconds from 1 to 86400"):
         values.read_seconds(text)
+
+
+@pytest.mark.parametrize(
+    "read", [values.read_cookie_name, values.read_server_name, values.read_share_with]
+)
+@pytest.mark.parametrize("text", ["true", "False", "1", "on"])
+def test_a_switch_names_nothing(read: Callable[[str], object], text: str) -> None:
+    with pytest.raises(OptionValueError, match="and no switch"):
+        read(text)
+    assert values.is_switch(text)
