@@ -5,9 +5,9 @@ upstream.
 from meshlib.http1.body import RequestBody
 from meshlib.http1.chunked import LAST_CHUNK, ChunkedReader, chunk_head
 from meshlib.http1.fields import EMPTY_SECTION, KnownLines, parse_fields, section_of
+from meshlib.http1.head_buffer import HeadBuffer
 from meshlib.http1.request import (
     REQUEST_LINE,
-    HeadBuffer,
     finish_head,
     head_of,
     parse_request_head,

@@ -9,6 +9,8 @@ import re
 from typing import Final
 
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
+from meshlib.http1.begun_line import BegunLine
+from meshlib.http1.fields import what_is_wrong
 from meshlib.http1.trailers import parse_trailers
 
 __all__ = ["LAST_CHUNK", "ChunkedReader", "chunk_head"]
@@ -32,7 +34,10 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*
 # Some servers fill a size of fixed width up with blanks, and nobody reads it otherwise. In requests
 # it is refused as ever.
 _PADDED_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]+)\r\n")
-_BEGUN_LINE = re.compile(rb"[0-9A-Fa-f]{0,15}(?:[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?)?\r?")
+_BEGUN_LINE = re.compile(
+    rb"(?:[0-9A-Fa-f]{1,15}+(?:\r|[ \t]*+(?:;[^\x00-\x08\x0a-\x1f\x7f]*+\r?)?)?)?"
+)
+_BEGUN_PADDED_LINE = re.compile(rb"[0-9A-Fa-f]{1,15}+[ \t]++\r")
 
 
 class _Part(enum.Enum):
@@ -61,6 +66,7 @@ class ChunkedReader:
         "_announced",
         "_extensions",
         "_kept",
+        "_last",
         "_left",
         "_out",
         "_part",
@@ -86,6 +92,7 @@ class ChunkedReader:
         self._kept = (
             b""  # an incomplete size line, CRLF or trailer section, bounded by the limits above
         )
+        self._last: BegunLine | None = None  # of a trailer section that comes in pieces
         self._extensions = 0
         self._response = response
         self._relay = relay
@@ -182,7 +189,9 @@ class ChunkedReader:
             match = _PADDED_LINE.match(data, position)
         if match is None:
             kept = data[position : position + MAX_LINE + 1]
-            if not _BEGUN_LINE.fullmatch(kept):
+            if not _BEGUN_LINE.fullmatch(kept) and not (
+                self._response and _BEGUN_PADDED_LINE.fullmatch(kept)
+            ):
                 raise self._error("this is not a chunk size", "bad_chunk_size")
             if len(kept) > MAX_LINE:
                 raise self._limit("chunk size line", MAX_LINE)
@@ -221,6 +230,7 @@ class ChunkedReader:
         if end < 0:
             if len(section) > MAX_TRAILERS:
                 raise self._limit("trailer section", MAX_TRAILERS)
+            self._check_begun(section, len(kept))
             self._kept = section
             self._emit(data, position, len(data), b"")
             return len(data)
@@ -233,6 +243,19 @@ class ChunkedReader:
         self._part = _Part.DONE
         self.done = True
         return after
+
+    def _check_begun(self, section: bytes, looked_at: int) -> None:
+        # What no rest could make right is refused at once. The lines are few: all are read again
+        # when one has come.
+        last = self._last
+        if last is None:
+            self._last = last = BegunLine()
+        end = section.rfind(b"\n", looked_at) + 1
+        if end:
+            parse_trailers(section[2:end], response=self._response)
+            last.begin(end)
+        if not last.follow(section):
+            raise self._error(what_is_wrong(section[section.rfind(b"\n") + 1 :]), "bad_trailer")
 
     def _error(self, message: str, reason: str) -> ProtocolError:
         return (

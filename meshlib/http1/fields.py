@@ -14,7 +14,16 @@ from typing import Final
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
 from meshlib.messages import FieldSection
 
-__all__ = ["EMPTY_SECTION", "LINE", "KnownLines", "parse_fields", "section_of", "what_is_wrong"]
+__all__ = [
+    "EMPTY_SECTION",
+    "LINE",
+    "ONCE",
+    "KnownLines",
+    "parse_fields",
+    "section_of",
+    "too_many_fields",
+    "what_is_wrong",
+]
 
 # One line: a token, a colon with no space before it, and a value without control bytes except the
 # tab (RFC 9110 5.5, 5.6.2). Possessive quantifiers keep it linear. `^` with MULTILINE anchors every
@@ -48,7 +57,7 @@ _SPECIAL_ORDER: Final = (
 )
 # For some of these a second line is an error, for the others the values form one list (RFC 9110
 # 5.3).
-_ONCE: Final = {
+ONCE: Final = {
     b"host": ("more than one Host field", "repeated_host"),
     b"content-length": ("more than one Content-Length", "repeated_content_length"),
     b"transfer-encoding": ("more than one Transfer-Encoding", "repeated_transfer_encoding"),
@@ -114,12 +123,7 @@ def parse_fields(
     if lines.pop():
         raise _error(response, what_is_wrong(block), "bad_field")
     if len(lines) > max_fields:
-        raise LimitExceeded(
-            "number of fields",
-            max_fields,
-            reason="too_many_fields",
-            status_hint=502 if response else 431,
-        )
+        raise too_many_fields(max_fields, response=response)
     try:
         names = tuple(map((KnownLines(0) if known is None else known).__getitem__, lines))
     except ValueError:
@@ -192,7 +196,7 @@ def section_of(
 
 
 def _joined(name: bytes, names: tuple[bytes, ...], lines: list[bytes], response: bool) -> bytes:
-    wrong = _ONCE.get(name)
+    wrong = ONCE.get(name)
     if wrong is not None:
         raise _error(response, *wrong)
     return b", ".join(
@@ -215,6 +219,16 @@ def _options(value: bytes, response: bool) -> frozenset[bytes]:
         if not _TOKEN.fullmatch(option):
             raise _error(response, "Connection is not a list of tokens", "bad_connection")
     return frozenset(options)
+
+
+def too_many_fields(limit: int, *, response: bool) -> LimitExceeded:
+    """The error of a head with more fields than `limit`."""
+    return LimitExceeded(
+        "number of fields",
+        limit,
+        reason="too_many_fields",
+        status_hint=502 if response else 431,
+    )
 
 
 def what_is_wrong(block: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Request heads (RFC 9112 3): bytes in; a `RequestHead`, `NEED_DATA` or an error out.
+"""Request heads (RFC 9112 3): bytes of a whole head in; a `RequestHead` or an error out.
 
 Knows nothing of routing or sockets. Its results can be forwarded unchanged: one method, one target
 in origin-form, one authority, one way to find the end of the body.
@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from meshlib.errors import LimitExceeded, RequestHeadError
+from meshlib.errors import RequestHeadError
 from meshlib.http1.fields import parse_fields
 from meshlib.messages import FieldSection, RequestHead
-from meshlib.need_data import NEED_DATA, NeedData
 
 __all__ = [
     "REQUEST_LINE",
-    "HeadBuffer",
     "finish_head",
     "head_of",
     "parse_request_head",
@@ -28,142 +26,8 @@ __all__ = [
 REQUEST_LINE: Final = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/1\.([01])\r\n"
 )
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
 _OTHER_VERSION = re.compile(rb"[A-Z]{1,32} [!-~]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
-
-_EMPTY_LINES: Final = re.compile(rb"[\r\n]+")
-_HEAD_END: Final = re.compile(rb"\n\r?\n")
-
-
-class HeadBuffer:
-    """Collects bytes until a head is complete, scanning each byte once.
-
-    `receive_data(data, start)` reads `data` from `start` on and returns the head (through its empty
-    line) once it is there, or `NEED_DATA`; `position` is the index in `data` where it stopped:
-    behind the head, or the end. So thousands of heads in one read are taken out one by one, and
-    only they are copied. One leading empty line is skipped (RFC 9112 2.2). `limit` is the largest
-    head, start line and empty line included: a longer one raises `LimitExceeded` and is not kept. A
-    start that cannot become a request (TLS, a line of HTTP/0.9) raises `RequestHeadError` at once.
-    `lenient`, for responses: any number of empty lines is skipped, and a line may end in LF alone.
-    After an error the buffer must not be used again.
-    """
-
-    __slots__ = ("_begun", "_buffer", "_lenient", "_limit", "_response", "_skipped", "position")
-
-    def __init__(self, limit: int, *, response: bool = False, lenient: bool = False) -> None:
-        self._buffer = bytearray()
-        self._skipped = response  # a response has no leading empty line
-        self._limit = limit
-        self._response = response
-        self._lenient = lenient
-        self._begun = response  # the first line is complete, and fit for a request
-        self.position = 0
-
-    def __len__(self) -> int:
-        """Bytes kept."""
-        return len(self._buffer)
-
-    def clear(self) -> None:
-        """Forget everything: the next bytes are the first of another connection."""
-        self._buffer.clear()
-        self._skipped = self._begun = self._response
-        self.position = 0
-
-    def receive_data(self, data: bytes, start: int = 0) -> bytes | NeedData:
-        """Read bytes, as the class says. After it has returned a head, the buffer is empty and
-        takes the next one.
-        """
-        if self._lenient:
-            return self._collect_lines(data, start)
-        if not self._buffer and not data.startswith(
-            b"\r", start
-        ):  # nearly always: a whole head and nothing kept from before
-            end = data.find(b"\r\n\r\n", start, start + self._limit) + 4
-            if end >= 4:
-                self._skipped = self._response
-                self.position = end
-                return data[start:end]
-        return self._collect(data, self._skip(data, start))
-
-    def _collect_lines(self, data: bytes, start: int) -> bytes | NeedData:
-        # Empty lines in front belong to no head, and any line end is one.
-        buffer = self._buffer
-        if not buffer:
-            match = _EMPTY_LINES.match(data, start)
-            start = match.end() if match is not None else start
-        kept = len(buffer)
-        buffer += data[start : start + self._limit - kept + 1]
-        match = _HEAD_END.search(buffer, max(kept - 2, 0))
-        end = match.end() if match is not None else len(buffer)
-        if end > self._limit:
-            raise self._too_large(buffer)
-        if match is None:
-            self.position = len(data)
-            return NEED_DATA
-        head = bytes(buffer[:end])
-        self.position = start + end - kept
-        buffer.clear()
-        return head
-
-    def _skip(self, data: bytes, start: int) -> int:
-        # The head begins behind one empty line, which may come in two reads.
-        buffer = self._buffer
-        if not self._skipped:
-            if buffer == b"\r":
-                if data.startswith(b"\n", start):
-                    buffer.clear()
-                    self._skipped = True
-                    return start + 1
-            elif not buffer and data.startswith(b"\r\n", start):
-                self._skipped = True
-                return start + 2
-        return start
-
-    def _collect(self, data: bytes, start: int) -> bytes | NeedData:
-        buffer = self._buffer
-        kept = len(buffer)
-        buffer += data[start : start + self._limit - kept + 1]
-        end = buffer.find(b"\r\n\r\n", max(kept - 3, 0))  # the empty line may straddle two reads
-        if end + 4 > self._limit or (end < 0 and len(buffer) > self._limit):
-            raise self._too_large(buffer)
-        if end < 0:
-            if not self._begun and buffer and (self._skipped or buffer != b"\r"):
-                self._check_line(kept)
-            self.position = len(data)
-            return NEED_DATA
-        head = bytes(buffer[: end + 4])
-        self.position = start + end + 4 - kept
-        buffer.clear()
-        self._skipped = self._begun = self._response
-        return head
-
-    def _check_line(self, start: int) -> None:
-        # The bytes from `start` on are new.
-        buffer = self._buffer
-        end = buffer.find(b"\n", start)
-        if end >= 0:
-            request_line(bytes(buffer[: end + 1]))
-            self._begun = True
-        elif not _TOKEN.match(buffer):
-            raise RequestHeadError("this is not a request line", reason="bad_request_line")
-
-    def _too_large(self, seen: bytes | bytearray) -> LimitExceeded:
-        line = seen.find(b"\r\n", 0, self._limit) < 0
-        if self._response:
-            return LimitExceeded(
-                "size of the response's head", self._limit, reason="head_too_large", status_hint=502
-            )
-        if line:
-            return LimitExceeded(
-                "size of the request line",
-                self._limit,
-                reason="start_line_too_long",
-                status_hint=414,
-            )
-        return LimitExceeded(
-            "size of the head", self._limit, reason="head_too_large", status_hint=431
-        )
 
 
 def parse_request_head(data: bytes, *, max_fields: int = 100) -> RequestHead:

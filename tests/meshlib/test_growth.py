@@ -72,10 +72,11 @@ def _chunked(filling: bytes, *, relay: bool = False, size: int = 1 << 16) -> Pre
 
 def _head_in_pieces(n: int) -> Parse:
     def parse() -> None:
-        buffer = HeadBuffer(1 << 30)
+        buffer = HeadBuffer(1 << 30, max_fields=1 << 30)
+        buffer.receive_data(b"GET / HTTP/1.1\r\n")
         for _ in range(n):
-            buffer.receive_data(b"X: \r\n\r")
-            buffer.receive_data(b"\r")
+            buffer.receive_data(b"X: \r")
+            buffer.receive_data(b"\n")
 
     return parse
 
@@ -158,7 +159,7 @@ CASES: Final[dict[str, tuple[int, Prepare]]] = {
         5000,
         lambda n: lambda: parse_request_head(b"G" * n + b" " * n),
     ),
-    "request: head in small pieces": (1000, _head_in_pieces),
+    "request: head in small pieces": (200, _head_in_pieces),
     "response: fields": (100, _response(b"Set-Cookie: a=b\r\n")),
     "response: reason": (
         5000,

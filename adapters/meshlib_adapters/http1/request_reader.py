@@ -15,15 +15,18 @@ class RequestReader:
     behind the request under way, wait in `unread`.
 
     `body` is that of the request under way (None: the request is complete, or there is none).
-    `limit` is the largest head, and what may wait before `full` says that it is enough.
+    `skipped`: the empty line has come that may stand in front of the next head. `limit` is the
+    largest head, and what may wait before `full` says that it is enough; `max_fields`, the number
+    of fields that a head may have.
     """
 
-    __slots__ = ("_at", "_buffer", "_limit", "body", "unread")
+    __slots__ = ("_at", "_buffer", "_limit", "body", "skipped", "unread")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, max_fields: int = 100) -> None:
         self._limit = limit
-        self._buffer = HeadBuffer(limit)
+        self._buffer = HeadBuffer(limit, max_fields=max_fields)
         self._at = 0  # in `unread`, where nobody has looked yet
+        self.skipped = False
         self.unread = b""
         self.body: RequestBody | None = None
 
@@ -50,6 +53,7 @@ class RequestReader:
         buffer = self._buffer
         head = buffer.receive_data(self.unread, self._at)
         self._take_until(buffer.position)
+        self.skipped = buffer.skipped
         return head
 
     def begin_body(self, fields: FieldSection) -> RequestBody:
@@ -84,6 +88,7 @@ class RequestReader:
     def renew(self) -> None:
         """Forget everything: the next bytes are another connection's."""
         self._buffer.clear()
+        self.skipped = False
         self.body = None
         self.unread = b""
         self._at = 0

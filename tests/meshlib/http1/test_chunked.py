@@ -2,7 +2,7 @@ import re
 
 import h11
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
@@ -270,3 +270,85 @@ def test_what_we_accept_h11_reads_the_same(wire: bytes) -> None:
     assert isinstance(event, h11.EndOfMessage)
     assert data == payload
     assert theirs.trailing_data[0] == rest
+
+
+_LAST = (b"\r\n0\r\n\r\n", b"\n0\r\n\r\n", b"0\r\n\r\n", *(b"a: b\r\n\r\n"[at:] for at in range(8)))
+_RESTS = [
+    size + b"x" * left + last
+    for size in (b"", b"\n", b"\r\n", b";\r\n")
+    for last in _LAST
+    for left in ((0, 1, 5) if size else range(6))
+]
+
+
+def _can_become_right(wire: bytes) -> bool:
+    for rest in _RESTS:
+        reader = ChunkedReader()
+        try:
+            reader.receive_data(wire + rest)
+        except ProtocolError:
+            continue
+        if reader.done:
+            return True
+    return False
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"1\r\na\r\n",
+                b"5;x\r\nhello\r\n",
+                b"0\r\n",
+                b"0\r\n\n",
+                b"X: y\r\n",
+                b"X: y\n",
+                b"0",
+                b"\r",
+                b"\n",
+                b" ",
+                b";",
+                b"g",
+                b"\x00",
+            ]
+        ),
+        max_size=5,
+    ).map(b"".join)
+)
+@settings(max_examples=60)
+def test_what_no_rest_could_make_right_is_refused_with_the_byte_that_has_it_so(wire: bytes) -> None:
+    """In every part: size lines, ends of chunks, trailers. The judge reads what has come, with
+    every rest that there may be, in one piece.
+    """
+    reader = ChunkedReader()
+    for size in range(1, len(wire) + 1):
+        try:
+            reader.receive_data(wire[size - 1 : size])
+        except ProtocolError:
+            assert not _can_become_right(wire[:size]), wire[:size]
+            return
+        if reader.done:
+            return
+        assert _can_become_right(wire[:size]), wire[:size]
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b"0\r\n\n",
+        b"0\r\n\ra",
+        b"0\r\nX: y\n",
+        b"0\r\nX: y\r\n\n",
+        b"0\r\nX: y\r\n\ra",
+        b"0\r\nno trailer\r\n",
+        b"0\r\n folded",
+        b"1 \r",
+        b"\r",
+    ],
+)
+@pytest.mark.parametrize("step", [1, 100])
+def test_a_wrong_byte_is_not_waited_behind(wire: bytes, step: int) -> None:
+    reader = ChunkedReader(relay=True)
+    with pytest.raises(RequestHeadError):
+        for at in range(0, len(wire), step):
+            reader.receive_data(wire[at : at + step])
