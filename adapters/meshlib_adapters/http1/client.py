@@ -4,7 +4,7 @@ check it, end it, give it up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from meshlib.client_claims import UNIX, Peer
 from meshlib_adapters.http1.client_pace import ClientPace
@@ -13,15 +13,12 @@ from meshlib_adapters.http1.request_reader import RequestReader
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.time_outs import end_slow, phase_time_out, time_out
+from meshlib_adapters.sockets.half_closed import has_departed
 
 if TYPE_CHECKING:
     from meshlib_adapters.http1.response_writer import ResponseWriter
 
 __all__ = ["HTTP1Client"]
-
-# Seconds without a byte of the response, after which a half-closed client that cannot be asked
-# whether it is there is given up.
-_SILENT: Final = 0.75
 
 
 class HTTP1Client:
@@ -161,25 +158,15 @@ class HTTP1Client:
             takes = socket.blocked and exchange.responding
             time_out(exchange, client_owes=sends or takes)
 
-    def probe(self, now: float) -> bool:
-        """For a half-closed client, twice a second: is anybody there? False when there is nothing
-        left to ask.
-
-        A closed socket replies to our bytes with a reset, one that was only shut down for writing
-        does not. An interim response is the one thing that may be sent before the final head (RFC
-        9110 15.2). A response that has begun tells by itself while it moves; one that says nothing
-        for most of a second is given up.
+    def probe(self) -> bool:
+        """Look whether this half-closed client is gone, as `HalfClosed.probe`; who is gone shows by
+        a reset.
         """
-        socket, writer = self.socket, self.writer
-        exchange = writer.exchange
-        head, state = exchange.head, exchange.state
-        if head is None or socket.phase is Phase.CLOSED or state is State.TUNNEL:
+        socket, exchange = self.socket, self.writer.exchange
+        if exchange.head is None or socket.phase is Phase.CLOSED or exchange.state is State.TUNNEL:
             return False
-        if state is not State.RESPONDING:
-            if head.minor_version:
-                writer.write(b"HTTP/1.1 102 Processing\r\n\r\n")
-        elif now - socket.since >= _SILENT and not socket.transport.get_write_buffer_size():
-            exchange.drop("client_closed")
-            writer.close()
-            return False
-        return True
+        if not has_departed(socket.transport):
+            return True
+        exchange.drop("client_closed")
+        socket.reset()
+        return False

@@ -28,6 +28,7 @@ from meshlib_adapters.http1.request_reader import RequestReader
 from meshlib_adapters.http1.response_writer import ResponseWriter
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange_state import State
+from meshlib_adapters.sockets.half_closed import watch_for_departure
 from meshlib_adapters.turns import MESSAGE
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class HTTP1Front(asyncio.Protocol):
         self._keeper = keeper
         self._processing = False  # heads are being read: `read_on` is not needed
         self._socket = socket = ClientSocket(proxy.loop, self._go_on)
-        self._reader = reader = RequestReader(settings.head_size)
+        self._reader = reader = RequestReader(settings.head_size, settings.field_count)
         self._pace = pace = ClientPace(settings.min_body_rate, settings.body_grace)
         self._repeated = RepeatedHead(
             proxy.request_cache, settings.head_size, remember=proxy.fast_paths.repeated_heads
@@ -132,7 +133,7 @@ class HTTP1Front(asyncio.Protocol):
         reader = self._reader
         if exchange.head is None:
             socket = self._socket
-            if socket.phase is _IDLE and not socket.blocked and not reader.unread:
+            if socket.phase is _IDLE and not (socket.blocked or reader.unread or reader.skipped):
                 try:
                     head = self._repeated.match(data)
                     if head is not None:
@@ -186,11 +187,13 @@ class HTTP1Front(asyncio.Protocol):
             return not writer.tunnel_over
         if (reader.body is not None or exchange.head is None) and not reader.unread:
             if exchange.head is not None:
-                exchange.drop("client_closed")
-            writer.close()
+                writer.cut("client_closed")
+            else:
+                writer.close()
             return False
         if not reader.unread:
             writer.keep_alive = False
+        watch_for_departure(self._socket.transport)
         self._keeper.watch_half_closed(self.client)
         return True
 
@@ -286,8 +289,7 @@ class HTTP1Front(asyncio.Protocol):
                     and not reader.unread
                     and exchange.head is not None  # else it has its response
                 ):
-                    exchange.drop("client_closed")  # its rest will never come
-                    self._writer.close()
+                    self._writer.cut("client_closed")  # its rest will never come
                 if (
                     exchange.head is not None
                     or socket.phase is not _IDLE
@@ -380,8 +382,7 @@ class HTTP1Front(asyncio.Protocol):
         exchange.request.send(wire, done=done)
         # Behind its FIN the rest will never come.
         if socket.eof and not done and not self._reader.unread and exchange.head is not None:
-            exchange.drop("client_closed")
-            self._writer.close()
+            self._writer.cut("client_closed")
 
     def _hold(self, data: bytes) -> None:
         # Pipelined requests wait their turn; their buffer is bounded by telling the client's kernel

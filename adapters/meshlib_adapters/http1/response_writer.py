@@ -124,6 +124,7 @@ class ResponseWriter:
         self.held = b""  # this client's, and nobody else's
         self.keep_alive = True
         self.tunnel_over = False
+        self._framing = _AS_IS
 
     # As a `Front`: responses of an upstream.
 
@@ -249,13 +250,19 @@ class ResponseWriter:
             self._socket.unpause(UPSTREAM)
 
     def cut(self, reason: str, who: str = "", *, at_once: bool = False) -> None:
-        """A cut response must look cut: the last chunk or the missing bytes tell the client; where
-        the end of the connection is the end of the body only a reset does.
-        """
+        """End the response visibly short, as `Front.cut`."""
         exchange = self.exchange
         tunnel = exchange.state is State.TUNNEL
         exchange.drop(reason, who)
-        if at_once or tunnel or self._framing == _UNTIL_CLOSE:
+        if at_once or tunnel:
+            self._socket.reset()
+        else:
+            self._close_cut()
+
+    def _close_cut(self) -> None:
+        # A cut response must look cut: the missing chunk or bytes tell the client; where the end of
+        # the connection is the end of the body, only a reset does.
+        if self._framing == _UNTIL_CLOSE:
             self._socket.reset()
         else:
             self.close()
@@ -285,7 +292,7 @@ class ResponseWriter:
         if exchange.responding:
             exchange.conclude(error.reason)
             exchange.end()
-            self.close()
+            self._close_cut()
         else:
             exchange.local_error(error.status_hint, error.reason)
 

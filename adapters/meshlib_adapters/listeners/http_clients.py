@@ -29,8 +29,7 @@ _SPARE = 256
 # Where a client that sends or takes bytes slowly has to be told from one that does not.
 _MOVING = frozenset({Phase.BODY, Phase.STREAM, Phase.TUNNEL, Phase.CLOSED})
 
-# Seconds between two probes of a half-closed client. A closed socket shows itself at the second: a
-# request that nobody waits for is ended within a second.
+# Seconds between two looks at the half-closed clients.
 _PROBE_EVERY = 0.4
 
 
@@ -99,7 +98,7 @@ class HTTPClients:
 
     @property
     def half_closed(self) -> int:
-        """Number of half-closed connections that are probed."""
+        """Number of half-closed connections that are watched."""
         return len(self._half_closed)
 
     def create_front(
@@ -159,18 +158,17 @@ class HTTPClients:
             self._spare.append(front)
 
     def watch_half_closed(self, client: HalfClosed) -> None:
-        """Probe a half-closed client twice a second (see `HalfClosed.probe`)."""
+        """Look at a half-closed client twice a second (see `HalfClosed.probe`)."""
         self._half_closed.add(client)
         if self._prober is None:
             self._prober = self.proxy.loop.call_later(_PROBE_EVERY, self._probe)
 
     def _probe(self) -> None:
-        # One timer, however many come and go in between: each more would ask all of them once more.
+        # One timer, however many come and go in between: each more would look at all of them.
         loop = self.proxy.loop
         self._prober = loop.call_later(_PROBE_EVERY, self._probe) if self._half_closed else None
-        now = loop.time()
         for client in list(self._half_closed):
-            if not client.probe(now):
+            if not client.probe():
                 self._half_closed.discard(client)
 
     # The end.

@@ -56,10 +56,14 @@ class Client(Protocol):
 
 
 class HalfClosed(Client, Protocol):
-    """A client that has shut down its sending side and may still wait for a response."""
+    """A client that has shut down its sending side and waits for a response: its FIN is no
+    departure.
+    """
 
-    def probe(self, now: float) -> bool:
-        """Find out whether somebody is still there; False when there is nothing left to ask."""
+    def probe(self) -> bool:
+        """Look whether it is gone, and end its request then; nothing is sent to find out. False
+        when there is nothing left to look at.
+        """
 
 
 class ClientKeeper(Protocol):
@@ -82,7 +86,7 @@ class ClientKeeper(Protocol):
         """Take back the object of a connection that is gone, for the next one."""
 
     def watch_half_closed(self, client: HalfClosed) -> None:
-        """Probe a half-closed client twice a second."""
+        """Look at a half-closed client twice a second (`HalfClosed.probe`)."""
 
 
 class Phase(enum.IntEnum):

@@ -192,36 +192,6 @@ def test_errors_tell_nothing_of_what_is_behind(start: Start, backend: Make) -> N
         assert response.one("x-content-type-options") == "nosniff"
 
 
-def test_half_closed_clients_that_come_and_go_are_not_asked_more_often(
-    start: Start, backend: Make
-) -> None:
-    """One look at all of them at a time, however many have begun to wait: each look writes to each
-    of them.
-    """
-    done = threading.Event()
-
-    def slow(peer: Peer) -> None:
-        if b"/last" in peer.read_head():
-            done.wait(1.5)
-            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        peer.read_rest()
-
-    site = start(backend(*[slow] * 9))
-    for _ in range(8):
-        client = site.client()
-        client.send(get("/gone"))
-        client.shut()
-        site.wait(lambda: site.call(lambda: site.listener.clients.half_closed) == 1)
-        client.reset()
-        site.wait(lambda: site.call(lambda: site.listener.clients.half_closed) == 0)
-    client = site.client()
-    client.send(get("/last"))
-    client.shut()
-    response = client.read_response()
-    assert response.status == 200
-    assert 0 < len(response.interim) <= 10
-
-
 def test_the_limit_of_heads_holds_for_those_that_repeat_their_fields(
     start: Start, backend: Make
 ) -> None:

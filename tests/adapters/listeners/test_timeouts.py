@@ -113,8 +113,8 @@ def test_an_upstream_that_is_silent_is_a_504(start: Start, backend: Make) -> Non
 
     def trickling(peer: Peer) -> None:
         peer.read_request()
-        while True:
-            peer.send(b"H")
+        for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000:
+            peer.send(bytes((byte,)))
             time.sleep(0.05)
 
     upstream = backend(silent, trickling)
