@@ -9,9 +9,9 @@ from h2.connection import H2Connection
 from h2.events import Event
 
 from meshlib_adapters.config.http2 import HTTP2Settings
-from meshlib_adapters.framing.frames import ServerFrames
 from meshlib_adapters.framing.intake import Intake
 from meshlib_adapters.framing.policy import FramePolicy
+from meshlib_adapters.framing.server_frames import ServerFrames
 from meshlib_adapters.http2.output import Output
 from meshlib_adapters.turns import Turn
 from tests.support.wires import Wire

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Final
 
 from h2.config import DummyLogger, H2Configuration
-from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
+from h2.connection import AllowedStreamIDs, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, Event
 from h2.exceptions import (
@@ -35,9 +35,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from meshlib_adapters.config.http2 import HTTP2Settings
-
-__all__ = ["ClientFrames", "Frames", "ServerFrames", "Standing", "StreamFailed"]
+__all__ = ["SILENT", "ClientFrames", "Frames", "Standing", "StreamFailed"]
 
 # HPACK's table for what we send (the default of RFC 9113, and nghttp2's limit). A peer may allow
 # gigabytes, but we would have to fill them.
@@ -69,6 +67,12 @@ _UNUSED: Final = Standing.UNUSED
 _GONE: Final = Standing.GONE
 
 
+# Streams of which the peer may not know yet that we have reset them: those are forgotten first.
+_OURS: Final = (StreamClosedBy.SEND_RST_STREAM, None)
+# Streams on which the peer may send DATA.
+_SENDING: Final = (StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL)
+
+
 class StreamFailed(Event):
     """The peer has broken a rule on one stream, which is reset already; `opening`: with the frame
     that would have opened it.
@@ -91,6 +95,9 @@ class _Silent(DummyLogger):
         """No."""
 
 
+SILENT: Final = _Silent("h2")
+
+
 class _Stream(H2Stream):
     """Stream on which h2 accepts a body of any length."""
 
@@ -110,6 +117,13 @@ class Frames(H2Connection):
 
     MAX_CLOSED_STREAMS = 1024  # 65536 of them would be megabytes for each connection
 
+    def __init__(self, config: H2Configuration) -> None:
+        super().__init__(config)
+        # DATA that the peer had leave to send on streams that we have reset since, and that has not
+        # come; and the most that this can be.
+        self._granted = 0
+        self._most_granted = _ENDPOINT_WINDOW
+
     def receive(self, frame: Frame) -> list[Event]:
         """Process a frame of another kind. Raises h2's `ProtocolError` for the end of the
         connection; see `refuse`.
@@ -128,6 +142,28 @@ class Frames(H2Connection):
         frames, events = self._reset(number, code, reason)
         self._prepare_for_sending(frames)
         return events
+
+    def reset_stream(self, stream_id: int, error_code: ErrorCodes | int = 0) -> None:
+        """End a stream, as h2 does; what the peer had leave to send on it may still come."""
+        self._grant_rest(stream_id)
+        super().reset_stream(stream_id, error_code)
+
+    def was_granted(self, number: int, size: int) -> bool:
+        """Whether DATA on a stream that is gone may have been in flight when we reset it: no more
+        has come than the peer had leave to send.
+        """
+        if size > self._granted or self._stream_closed_by(number) not in _OURS:
+            return False
+        self._granted -= size
+        return True
+
+    def _grant_rest(self, number: int) -> None:
+        stream = self.streams.get(number)
+        if stream is not None and stream.state_machine.state in _SENDING:
+            self._grant(stream.inbound_flow_control_window)
+
+    def _grant(self, size: int) -> None:
+        self._granted = min(self._granted + max(size, 0), self._most_granted)
 
     @property
     def remembered(self) -> int:
@@ -167,7 +203,7 @@ class Frames(H2Connection):
         if standing is _GONE:
             # Mostly in flight when we reset the stream: it has still taken its share of the
             # connection's window (RFC 9113 5.1).
-            if self._stream_closed_by(number) not in (StreamClosedBy.SEND_RST_STREAM, None):
+            if self._stream_closed_by(number) not in _OURS:
                 frames = [RstStreamFrame(number, error_code=ErrorCodes.STREAM_CLOSED)]
         else:
             try:
@@ -194,6 +230,7 @@ class Frames(H2Connection):
     def _reset(
         self, number: int, code: int, reason: str, *, opening: bool = False
     ) -> tuple[list[Frame], list[Event]]:
+        self._grant_rest(number)
         self.streams.pop(number, None)
         self._closed_streams[number] = StreamClosedBy.SEND_RST_STREAM
         return [RstStreamFrame(number, error_code=code)], [
@@ -252,86 +289,6 @@ class Frames(H2Connection):
         return [], [event]
 
 
-class ServerFrames(Frames):
-    """Our side of a client's connection. `head_size` as in `HTTPSettings`."""
-
-    def __init__(self, head_size: int, limits: HTTP2Settings) -> None:
-        # Fields are checked by our own rules (`fields`), which make an error of the request and not
-        # of the connection.
-        super().__init__(
-            H2Configuration(
-                client_side=False,
-                header_encoding=None,
-                validate_inbound_headers=False,
-                normalize_inbound_headers=False,
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
-                logger=_Silent("h2"),
-            )
-        )
-        self.local_settings = Settings(
-            client=False,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: limits.max_streams,
-                SettingCodes.INITIAL_WINDOW_SIZE: limits.stream_window,
-                SettingCodes.MAX_HEADER_LIST_SIZE: head_size,
-            },
-        )
-        # A list that is somewhat too large gets a 431 response. Beyond twice the size it is not
-        # even unpacked (a bomb: CVE-2016-6581), and then the tables of both sides differ, so the
-        # connection has to end.
-        self.decoder.max_header_list_size = 2 * head_size
-        self.initiate_connection()
-        self.increment_flow_control_window(limits.connection_window - 65535)
-        self.state_machine.process_input(
-            ConnectionInputs.RECV_HEADERS
-        )  # as if the first had come: from here on it has one state
-
-    def receive_fields(
-        self, number: int, block: bytes, *, ended: bool, depends_on: int
-    ) -> list[Event]:
-        """Process a whole header block, as `Frames.receive_fields` does."""
-        pairs = self._decode(
-            block
-        )  # in any case: both sides' tables must stay alike (RFC 9113 4.3)
-        stream = self.streams.get(number)
-        opening = stream is None
-        if stream is None:
-            if number <= self.highest_inbound_stream_id or not number & 1:
-                return self._unexpected(number)
-            if self.open_inbound_streams >= self.local_settings.max_concurrent_streams:
-                self.highest_inbound_stream_id = number
-                return self._failed(
-                    number, ErrorCodes.REFUSED_STREAM, "too_many_streams", opening=True
-                )
-            stream = self._begin_new_stream(number, AllowedStreamIDs.ODD)
-        elif stream.state_machine.state is StreamState.CLOSED:
-            return self._unexpected(number)
-        if depends_on == number:
-            return self._failed(number, ErrorCodes.PROTOCOL_ERROR, "bad_frame", opening=opening)
-        try:
-            return stream.receive_headers(pairs, ended, None)[1]
-        except StreamClosedError:  # the client had ended it
-            return self._failed(number, ErrorCodes.STREAM_CLOSED, "bad_frame")
-        except ProtocolError:
-            return self._failed(number, ErrorCodes.PROTOCOL_ERROR, "bad_frame", opening=opening)
-
-    def _failed(self, number: int, code: int, reason: str, *, opening: bool = False) -> list[Event]:
-        frames, events = self._reset(number, code, reason, opening=opening)
-        self._prepare_for_sending(frames)
-        return events
-
-    def _unexpected(self, number: int) -> list[Event]:
-        closed_by = self._stream_closed_by(number)
-        if closed_by is StreamClosedBy.SEND_RST_STREAM:
-            return []  # in flight when we reset it
-        if closed_by is StreamClosedBy.RECV_RST_STREAM:
-            return self._failed(number, ErrorCodes.STREAM_CLOSED, "bad_frame")
-        if closed_by is None:
-            raise ProtocolError("a stream with a number that is not the next one")
-        raise StreamClosedError(number)  # by both sides: it cannot have been in flight
-
-
 class ClientFrames(Frames):
     """Our side of an endpoint's connection: one exchange at a time."""
 
@@ -344,7 +301,7 @@ class ClientFrames(Frames):
                 header_encoding=None,
                 validate_outbound_headers=False,
                 normalize_outbound_headers=False,
-                logger=_Silent("h2"),
+                logger=SILENT,
             )
         )
         self.local_settings = Settings(

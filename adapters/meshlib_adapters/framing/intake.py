@@ -84,6 +84,11 @@ class Intake:
         """Whether there are bytes of an incomplete frame."""
         return self._reader.unread > 0
 
+    @property
+    def unread(self) -> int:
+        """Bytes that are kept for the next turn, or for the rest of their frame."""
+        return self._reader.unread
+
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer."""
         self._reader.receive_data(data)
@@ -120,9 +125,10 @@ class Intake:
                     body = (
                         body_of(flags, payload) if kind == _DATA else payload
                     )  # padding counts for nothing, however much there is
-                    work = self._policy.admit(
-                        kind, flags, len(body), now, live=standing is not _GONE
+                    live = standing is not _GONE or (
+                        kind == _DATA and self._frames.was_granted(number, len(payload))
                     )
+                    work = self._policy.admit(kind, flags, len(body), now, live=live)
                     turn.left -= work + (len(payload) - len(body)) // BYTES
                     if kind == _DATA:
                         happened = self._frames.receive_body(

@@ -18,9 +18,9 @@ from meshlib.client_claims import Peer
 from meshlib.errors import FrameError
 from meshlib.proxy_protocol import ProxyAddress, ProxyHeader
 from meshlib_adapters.config.http2 import HTTP2Settings
-from meshlib_adapters.framing.frames import ServerFrames
 from meshlib_adapters.framing.intake import Intake
 from meshlib_adapters.framing.policy import FramePolicy
+from meshlib_adapters.framing.server_frames import ServerFrames
 from meshlib_adapters.http2.open_streams import OpenStreams
 from meshlib_adapters.http2.output import Output
 from meshlib_adapters.http2.progress import Progress

@@ -10,8 +10,8 @@ from typing import Final, Protocol, cast
 from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame
 
-from meshlib_adapters.framing.frames import ServerFrames
 from meshlib_adapters.framing.policy import FramePolicy
+from meshlib_adapters.framing.server_frames import ServerFrames
 
 __all__ = ["Output", "Sending"]
 

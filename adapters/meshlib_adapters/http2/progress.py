@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshlib_adapters.framing.frames import ServerFrames
 from meshlib_adapters.framing.intake import Intake
+from meshlib_adapters.framing.server_frames import ServerFrames
 from meshlib_adapters.http2.open_streams import OpenStreams
 from meshlib_adapters.http2.stream import Stream
 from meshlib_adapters.proxy.pace import Pace

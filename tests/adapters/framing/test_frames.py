@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, DataReceived, RequestReceived
-from h2.exceptions import DenialOfServiceError, ProtocolError, StreamClosedError
-from hyperframe.frame import GoAwayFrame, SettingsFrame
+from h2.events import ConnectionTerminated, DataReceived
+from h2.exceptions import DenialOfServiceError, ProtocolError
+from hyperframe.frame import GoAwayFrame, RstStreamFrame, SettingsFrame
 
 from meshlib_adapters.config.http2 import HTTP2Settings
-from meshlib_adapters.framing.frames import ClientFrames, ServerFrames, Standing, StreamFailed
+from meshlib_adapters.framing.frames import ClientFrames, Standing, StreamFailed
+from meshlib_adapters.framing.server_frames import ServerFrames
 from tests.support.http2_ends import Ends
 
 
@@ -57,51 +58,6 @@ def test_where_a_stream_stands(ends: Ends) -> None:
     assert frames.standing(3) is Standing.GONE
 
 
-def test_more_streams_than_there_may_be(ends: Ends) -> None:
-    for number in (1, 3):
-        assert type(opened(ends, number)[0]) is RequestReceived
-    assert failure(opened(ends, 5)) == (ErrorCodes.REFUSED_STREAM, "too_many_streams", True)
-    ends.frames.reset_stream(1)
-    assert type(opened(ends, 7)[0]) is RequestReceived
-
-
-def test_a_stream_that_depends_on_itself(ends: Ends) -> None:
-    events = ends.frames.receive_fields(1, head(ends), ended=True, depends_on=1)
-    assert failure(list(events)) == (ErrorCodes.PROTOCOL_ERROR, "bad_frame", True)
-
-
-def test_a_second_head_that_does_not_end_the_stream(ends: Ends) -> None:
-    opened(ends, 1)
-    assert failure(opened(ends, 1)) == (ErrorCodes.PROTOCOL_ERROR, "bad_frame", False)
-
-
-def test_a_head_behind_the_end_of_the_request(ends: Ends) -> None:
-    opened(ends, 1, ended=True)
-    assert failure(opened(ends, 1, ended=True))[0] == ErrorCodes.STREAM_CLOSED
-
-
-def test_a_head_in_flight_when_we_reset_the_stream_is_nobodys_fault(ends: Ends) -> None:
-    opened(ends, 1)
-    ends.frames.fail(1, ErrorCodes.CANCEL, "x")
-    assert opened(ends, 1) == []
-    assert ends.frames.fail(1, ErrorCodes.CANCEL, "x") == []
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_number_that_is_not_the_next_one_ends_the_connection(ends: Ends, number: int) -> None:
-    opened(ends, 3)
-    with pytest.raises(ProtocolError):
-        opened(ends, number)
-
-
-def test_a_stream_that_both_have_ended(ends: Ends) -> None:
-    opened(ends, 1, ended=True)
-    ends.frames.send_headers(1, [(b":status", b"200")], end_stream=True)
-    opened(ends, 3)  # h2 counts and forgets those that are closed
-    with pytest.raises(StreamClosedError):
-        opened(ends, 1)
-
-
 def test_a_body_of_any_length(ends: Ends) -> None:
     """Whether it is what `content-length` says is checked where bodies are passed on."""
     block = ends.client.encoder.encode(
@@ -137,6 +93,39 @@ def test_a_body_of_a_stream_that_is_gone_gives_its_window_back(ends: Ends) -> No
     for _ in range(window // 10_000 + 10):
         assert ends.frames.receive_body(1, b"", 10_000, ended=False) == []
     assert ends.frames.inbound_flow_control_window > 0
+
+
+def test_data_may_be_in_flight_when_a_stream_is_reset(ends: Ends) -> None:
+    """As much as the client had leave to send on it, and no more; none where it had ended it."""
+    opened(ends, 1)
+    ends.frames.receive_body(1, bytes(5535), 5535, ended=False)
+    assert not ends.frames.was_granted(1, 1)
+    ends.frames.reset_stream(1)
+    assert not ends.frames.was_granted(1, 60_001)
+    assert ends.frames.was_granted(1, 30_000)
+    assert ends.frames.was_granted(1, 30_000)
+    assert not ends.frames.was_granted(1, 1)
+    opened(ends, 3, ended=True)
+    ends.frames.reset_stream(3)
+    assert not ends.frames.was_granted(3, 1)
+
+
+def test_what_may_be_in_flight_is_bounded(ends: Ends) -> None:
+    """By what all streams that may be open at a time have leave for."""
+    for number in range(1, 99, 2):
+        opened(ends, number)
+        ends.frames.fail(number, ErrorCodes.CANCEL, "x")
+    assert ends.frames.was_granted(1, 2 * 65_535)
+    assert not ends.frames.was_granted(1, 1)
+
+
+def test_on_a_stream_that_the_client_has_reset_nothing_is_in_flight(ends: Ends) -> None:
+    for number in (1, 3):
+        opened(ends, number)
+    ends.frames.reset_stream(1)
+    ends.frames.receive(RstStreamFrame(3))
+    assert not ends.frames.was_granted(3, 1)
+    assert ends.frames.was_granted(1, 1)
 
 
 def test_a_body_of_a_stream_that_was_never_opened(ends: Ends) -> None:

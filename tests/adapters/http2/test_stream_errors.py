@@ -19,6 +19,7 @@ from hyperframe.frame import (
 )
 
 from meshlib.model import RedirectRule
+from meshlib_adapters.config.http2 import HTTP2Settings
 from tests.support.backend import Backend, Peer
 from tests.support.http2_client import Client2, request
 from tests.support.http2_fixtures import StartSite
@@ -30,6 +31,7 @@ PROTOCOL_ERROR = 1
 FLOW_CONTROL_ERROR = 3
 STREAM_CLOSED = 5
 FRAME_SIZE_ERROR = 6
+ENHANCE_YOUR_CALM = 11
 
 RELEASED = threading.Event()
 
@@ -272,6 +274,62 @@ def test_frames_in_flight_when_we_reset_a_stream(start: StartSite, backend: Make
     resets = [frame.stream_id for frame in client.frames if isinstance(frame, RstStreamFrame)]
     assert len(resets) == len(set(resets)) == 30
     assert client.goaway is None
+
+
+@pytest.mark.parametrize("size", [16_384, 40])
+@pytest.mark.parametrize("status", [404, 413, 409])
+def test_an_upload_that_is_responded_to_early(
+    start: StartSite, backend: Make, status: int, size: int
+) -> None:
+    """All that the client had leave to send may be in flight behind it, in frames of any size: the
+    stream is reset with NO_ERROR, and nothing happens to the requests beside it.
+    """
+
+    def script(peer: Peer) -> None:
+        if b" /409" in peer.read_head():
+            peer.send(b"HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n")
+            peer.read_rest()
+        else:
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")
+
+    window = 256 * 1024
+    server = backend(*[script] * 9)
+    over = snapshot_of({"a": [server]})
+    client = start(over, quick(max_body=window)).client()
+    host = "nobody" if status == 404 else "a"
+    length = [("content-length", str(window + 1))] if status == 413 else []
+    early = []
+    for _ in range(3):
+        early.append(client.ask(request(f"/{status}", host, *length, method="POST"), end=False))
+        client.ping()
+        wire = DataFrame(early[-1], b"x" * size).serialize()
+        beside = client.ask(request("/beside"))
+        client.send(wire * (window // size))
+        assert client.response(beside).data == b"fine"
+    for number in early:
+        response = client.response(number)
+        assert response.status == status
+        while response.reset is None:
+            assert client.pump()
+        assert response.reset == 0
+    client.ping()
+    assert client.goaway is None
+    # All of the connection's window has been given back, but for what is below the threshold.
+    given = [f for f in client.frames if isinstance(f, WindowUpdateFrame) and not f.stream_id]
+    assert sum(frame.window_increment for frame in given) > 3 * window
+
+
+def test_data_without_end_on_a_stream_that_is_over(start: StartSite, backend: Make) -> None:
+    """What the client has no leave to send counts as abuse."""
+    client = start(backend(), limits=HTTP2Settings(idle_frames=20)).client()
+    number = client.ask(request("/", "a", ("te", "gzip"), method="POST"), end=False)
+    assert client.response(number).reset == PROTOCOL_ERROR
+    wire = DataFrame(number, b"x" * 16_384).serialize()
+    client.send(wire * 16)
+    client.ping()
+    assert client.goaway is None
+    client.send(wire * 100)
+    assert client.read_to_end() == ENHANCE_YOUR_CALM
 
 
 def a_stream_that_goes_backwards(client: Client2) -> None:
