@@ -19,7 +19,7 @@ class FastPaths:
     `repeated_heads`: a head that repeats the last one of its connection (or endpoint) is compared,
     not parsed (`http1/repeated_head`, `upstream/http1`, `proxy/exchange`). `request_cache`: what
     was parsed for one connection is known for others (`proxy/request_cache`). `write_batch`: writes
-    of one round of the event loop are made together (`upstream/write_batch`). `spare_fronts`: the
+    of one round of the event loop are made together (`sockets/write_batch`). `spare_fronts`: the
     objects of a connection that is gone serve the next one (`listeners/http_clients`).
     """
 

@@ -22,6 +22,7 @@ from meshlib_adapters.asgi import Gateway
 from meshlib_adapters.asgi.types import Message, Scope
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.http1.front import HTTP1Front
+from meshlib_adapters.http2.response_budget import ResponseBudget
 from meshlib_adapters.http2.stream import Stream
 from meshlib_adapters.listeners.http_clients import HTTPClients
 from meshlib_adapters.observe.access_log import AccessLog
@@ -262,7 +263,7 @@ class OverHTTP2:
     """A stream of HTTP/2, on a connection whose windows are always open."""
 
     def __init__(self, stand: Stand) -> None:
-        self.kept = 0
+        self.budget = ResponseBudget(65536, lambda: None)
         self.proxy = stand.proxy
         self.tls = stand.tls
         self.peer = Peer("127.0.0.1", "https" if stand.secure else "http", 80)
@@ -306,9 +307,6 @@ class OverHTTP2:
 
     def section(self, pairs: list[Pair]) -> FieldSection:
         return pair_section(pairs, max_fields=self.proxy.settings.field_count)
-
-    def allowed_to_keep(self) -> int:
-        return 65536
 
     def acknowledge(self, number: int, size: int) -> None:
         pass

@@ -38,6 +38,8 @@ class ListedConnection:
         self.requester: Requester | None = None
         self.trailers: Sequence[Pair] = ()
         self.unsent = False
+        self.unread = 0
+        self.little = False
         self.begun: list[bytes] = []
 
     def begin(
@@ -69,6 +71,9 @@ class ListedConnection:
 
     def resume(self) -> None:
         self.wire.resume_reading()
+
+    def read_little(self, little: bool) -> None:
+        self.little = little
 
     def abandon(self) -> None:
         self.requester = None

@@ -22,9 +22,11 @@ from meshlib.errors import FrameError
 from meshlib.http2.sections import Pair, PairSection, pair_section
 from meshlib.messages import FieldSection
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.framing.frames import ServerFrames, StreamFailed
+from meshlib_adapters.framing.frames import StreamFailed
 from meshlib_adapters.framing.policy import FramePolicy
+from meshlib_adapters.framing.server_frames import ServerFrames
 from meshlib_adapters.http2.output import Output
+from meshlib_adapters.http2.response_budget import ResponseBudget
 from meshlib_adapters.http2.stream import Stream
 from meshlib_adapters.observe.end_reasons import end_reason
 
@@ -58,9 +60,9 @@ class StreamsOwner(Protocol):
 class OpenStreams:
     """Implements `FrameSender` for its streams.
 
-    `sent` counts the bytes of bodies, `kept` those of responses that wait for the client's windows.
-    `leaving`: no new stream is taken. `head_since`: a header block that is incomplete has begun
-    then, or later.
+    `sent` counts the bytes of bodies, `budget` those of responses that wait for the client's
+    windows. `leaving`: no new stream is taken. `head_since`: a header block that is incomplete has
+    begun then, or later.
     """
 
     __slots__ = (
@@ -69,9 +71,9 @@ class OpenStreams:
         "_output",
         "_owner",
         "_policy",
+        "budget",
         "frames",
         "head_since",
-        "kept",
         "leaving",
         "peer",
         "proxy",
@@ -100,7 +102,7 @@ class OpenStreams:
         self.tls = tls
         self.head_since = monotonic()
         self.sent = 0
-        self.kept = 0
+        self.budget = ResponseBudget(proxy.settings.buffer_size, self._steer)
         self.leaving = False
 
     def __len__(self) -> int:
@@ -111,6 +113,15 @@ class OpenStreams:
 
     def __repr__(self) -> str:
         return f"<OpenStreams {len(self._open)} open, kept={self.kept}>"
+
+    @property
+    def kept(self) -> int:
+        """Bytes of responses that wait for the client's windows."""
+        return self.budget.kept
+
+    def _steer(self) -> None:
+        for stream in self:
+            stream.steer()
 
     # Events of h2.
 
@@ -198,13 +209,6 @@ class OpenStreams:
             limit = self.proxy.settings.field_count
             self._fields = fields = pair_section(pairs, max_fields=limit)
         return fields
-
-    def allowed_to_keep(self) -> int:
-        """Number of bytes of a response that a stream may keep before its upstream has to wait:
-        less when all together keep much.
-        """
-        size = self.proxy.settings.buffer_size
-        return size if self.kept < 16 * size else 0
 
     def acknowledge(self, number: int, size: int) -> None:
         """Let the client send as many bytes more: these are gone."""

@@ -19,6 +19,7 @@ from meshlib.http2.fields import request_fields, request_head
 from meshlib.http2.sections import MalformedRequest, Pair
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.http2.request_content import RequestContent
+from meshlib_adapters.http2.response_budget import ResponseBudget, ResponseShare
 from meshlib_adapters.http2.send_buffer import SendBuffer
 from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.local_responses import LocalResponse
@@ -35,11 +36,11 @@ __all__ = ["FrameSender", "Stream"]
 
 
 class FrameSender(Protocol):
-    """The connection of a stream, as the stream sees it. `kept` counts the bytes of the responses
+    """The connection of a stream, as the stream sees it. `budget` counts the bytes of the responses
     of all streams that wait for the client's windows.
     """
 
-    kept: int
+    budget: ResponseBudget
     peer: Peer
     proxy: Proxy
     tls: TLSFacts | None
@@ -49,9 +50,6 @@ class FrameSender(Protocol):
 
     def section(self, pairs: list[Pair]) -> FieldSection:
         """Fields as a section; raises as `pair_section`."""
-
-    def allowed_to_keep(self) -> int:
-        """Number of bytes of a response that a stream may keep before its upstream has to wait."""
 
     def acknowledge(self, number: int, size: int) -> None:
         """Let the client send `size` bytes more on stream `number`."""
@@ -95,6 +93,7 @@ class Stream:
         "_chunked",
         "_complete",
         "_connection",
+        "_share",
         "_trailers",
         "content",
         "exchange",
@@ -114,6 +113,7 @@ class Stream:
         self.exchange = Exchange(connection.proxy, self)
         self.content = RequestContent(self.exchange)
         self.send_buffer = SendBuffer()
+        self._share = ResponseShare(connection.budget, self.send_buffer, self.exchange.request)
         self.since = self.exchange.started = monotonic()
         self._connection = connection
         self._complete = False  # the whole response is here
@@ -151,6 +151,7 @@ class Stream:
             exchange.respond(otherwise)
             return
         done = not content.pending
+        self._share.steer()  # the others may keep so much that little is to be read
         exchange.forward_pairs(done=done, streamed=not done and content.left is None)
 
     @property
@@ -308,19 +309,22 @@ class Stream:
             self._connection.ready(self)
 
     def _keep(self, pieces: list[bytes], done: bool) -> None:
-        self._connection.kept += self.send_buffer.append(pieces)
+        self._share.append(pieces)
         self._complete = done
-        connection = self.exchange.request.connection
-        if connection is not None and not done and self.kept > self._connection.allowed_to_keep():
-            connection.pause()
+        if not done:
+            self._share.steer()
+
+    def steer(self) -> None:
+        """Have the endpoint wait, or go on, and read as much as the connection's budget says."""
+        if not self._complete and not self.over:
+            self._share.steer()
 
     def write(self, room: int) -> int:
         """Send a frame of at most `room` bytes of payload; what of it was used. Called when windows
         and transport have room.
         """
-        sent = self.send_buffer.take(room)
+        sent = self._share.take(room)
         size = len(sent)
-        self._connection.kept -= size
         self.exchange.bytes_out += size
         self.since = monotonic()
         last = self._complete and not self.kept
@@ -330,10 +334,8 @@ class Stream:
             if self._trailers:
                 self._connection.send_trailers(self, self._trailers)
             self._sent()
-        elif self.kept * 2 <= self._connection.allowed_to_keep():
-            connection = self.exchange.request.connection
-            if connection is not None:
-                connection.resume()
+        elif not self._complete:
+            self._share.steer()
         return size
 
     @property
@@ -358,7 +360,7 @@ class Stream:
             request.cancel()
         request.leave()
         self._acknowledge()
-        self._connection.kept -= self.send_buffer.clear()
+        self._share.clear()
         self.exchange.end()
         self._connection.forget(self)
 

@@ -29,10 +29,10 @@ class TLSEngine:
 
     What the peer sends is written to `incoming`, what it is to get is read from `outgoing`.
     `session` encrypts what is written to it. `read_size`: how much the next read of the socket may
-    take.
+    take; `most`: the most that one may, as `limit_reads` has it.
     """
 
-    __slots__ = ("incoming", "is_client", "outgoing", "read_size", "session")
+    __slots__ = ("incoming", "is_client", "most", "outgoing", "read_size", "session")
 
     def __init__(self, context: ssl.SSLContext, server_hostname: str | None = None) -> None:
         self.incoming = ssl.MemoryBIO()
@@ -45,9 +45,15 @@ class TLSEngine:
             server_hostname=server_hostname,
         )
         self.read_size = _FIRST_READ
+        self.most = LARGE_READ
 
     def __repr__(self) -> str:
         return f"<TLSEngine {'client' if self.is_client else 'server'} {self.session.version()}>"
+
+    def limit_reads(self, size: int) -> None:
+        """Let no read of the socket take more than `size` bytes; 0: as many as are useful."""
+        self.most = size or LARGE_READ
+        self.read_size = min(self.read_size, self.most)
 
     def decrypt(self, turn: Turn, *, ended: bool) -> tuple[list[bytes], Exception | None]:
         """The plaintext of the records that fit `turn`, and what ended them, if anything did: an
@@ -86,6 +92,6 @@ class TLSEngine:
         self.read_size = (
             SMALL_READ
             if overhead > _OVERHEAD or (overhead > SMALL_READ // 2 and not pieces)
-            else LARGE_READ
+            else self.most
         )
         return pieces, end

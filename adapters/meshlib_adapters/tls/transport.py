@@ -69,6 +69,7 @@ class TLSTransport(asyncio.Transport):
         self._sock = sock
         self._fd = sock.fileno()
         self._engine = engine = TLSEngine(context, server_hostname)
+        self.limit_reads = engine.limit_reads
         facts = {"ssl_object": engine.session, "sslcontext": context, **socket_names(sock)}
         super().__init__({"socket": sock, **facts})
         self._output = SocketOutput(loop, sock, on_sent=self._on_sent, on_error=self._on_send_error)

@@ -18,8 +18,8 @@ from meshlib.http2.sections import Pair
 from meshlib.model import Endpoint
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.sockets.write_batch import WriteBatch
 from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
-from meshlib_adapters.upstream.write_batch import WriteBatch
 
 __all__ = [
     "IDEMPOTENT",
@@ -123,6 +123,10 @@ class EndpointConnection(Protocol):
     def unsent(self) -> bool:
         """Whether nothing of the current request has gone out."""
 
+    @property
+    def unread(self) -> int:
+        """Bytes of a response that were read and are not passed on yet."""
+
     def begin(
         self, requester: Requester, request: ForwardRequest, body: bytes, *, done: bool
     ) -> None:
@@ -148,6 +152,9 @@ class EndpointConnection(Protocol):
 
     def resume(self) -> None:
         """Read again."""
+
+    def read_little(self, little: bool) -> None:
+        """Read a few KiB at a time, or as much as there is; each request begins as it says."""
 
     def abandon(self) -> None:
         """Close, and call the requester no more."""

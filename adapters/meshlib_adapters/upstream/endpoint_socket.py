@@ -14,6 +14,7 @@ from meshlib.http2.sections import Pair
 from meshlib_adapters.os_errors import UNREACHABLE
 from meshlib_adapters.sockets.peer_ends import arrived
 from meshlib_adapters.sockets.peers import limit_unacknowledged
+from meshlib_adapters.sockets.small_reads import limit_reads
 from meshlib_adapters.turns import BYTES, Turn
 from meshlib_adapters.upstream.connection import (
     ConnectionHome,
@@ -46,6 +47,7 @@ class EndpointSocket(asyncio.Protocol):
     __slots__ = (
         "_begun",
         "_interims",
+        "_little",
         "_patient",
         "_reading_body",
         "_request_done",
@@ -77,6 +79,7 @@ class EndpointSocket(asyncio.Protocol):
         self._begun = False  # a part of a head is kept
         self._interims = 0
         self._patient = False  # the endpoint is sent so much that it may have to take its time
+        self._little = False  # it reads little at a time
         self._reading_body = False
         self._request_done = True
         self._streamed = False  # so much was once sent that a part of it may still wait here
@@ -109,6 +112,12 @@ class EndpointSocket(asyncio.Protocol):
         """Stop reading: the requester is slower than the endpoint."""
         if self.requester is not None:  # not one that has just gone back to the pool
             self._hold_back(PRESSURE)
+
+    def read_little(self, little: bool) -> None:
+        """Read little at a time, as `EndpointConnection.read_little`."""
+        if little is not self._little and not self.closed and not self.transport.is_closing():
+            self._little = little
+            limit_reads(self.transport, self, little=little, reading=not self.paused)
 
     def pause_writing(self) -> None:
         """Tell the requester that the endpoint is slower."""
@@ -195,6 +204,13 @@ class EndpointSocket(asyncio.Protocol):
         self._read_on(TURN)
 
     # Ends.
+
+    def _go_home(self) -> None:
+        # For the next request, which must find everything as the first one did.
+        if self.paused:
+            self._turn.cancel()
+            self._read_on(PRESSURE | TURN)
+        self.home.release(cast("EndpointConnection", self))
 
     def _refuse(self, error: ProtocolError) -> None:
         oversized = error.reason in ("head_too_large", "too_many_fields") and not self._reading_body

@@ -55,24 +55,21 @@ class HTTP1EndpointConnection(EndpointSocket):
 
     def __init__(self, home: ConnectionHome) -> None:
         super().__init__(home)
-        self._head = HeadBuffer(home.settings.head_size, response=True, lenient=home.lenient)
-        self._method = b""
+        size, count = home.settings.head_size, home.settings.field_count
+        self._head = HeadBuffer(size, response=True, lenient=home.lenient, max_fields=count)
         self._held = b""  # a whole request that goes out at the end of this round of the event loop
         self._reusable = True  # the response allows another request on this connection
         self._request = ForwardRequest()  # the last one
-        self._kind = BodyKind.NONE
-        self._left = 0
+        self._method, self._kind, self._left = b"", BodyKind.NONE, 0
         self._chunks: ChunkedReader | None = None
-        self._unread = b""  # of a response, from `_at` on; it waits for the next turn
-        self._at = 0
-        self._eof = False  # the endpoint has ended behind what is in `_unread`
-        self._reset = False  # and that end is no good one
+        self._unread, self._at = b"", 0  # of a response, from `_at` on; it waits for the next turn
+        self._eof = self._reset = (
+            False  # the endpoint has ended behind `_unread`; not in good order
+        )
 
     def __repr__(self) -> str:
-        if self.closed:
-            state = "closed"
-        elif self.requester is None:
-            state = "idle"
+        if self.closed or self.requester is None:
+            state = "closed" if self.closed else "idle"
         elif self._kind is BodyKind.TUNNEL:
             state = "tunnel"
         else:
@@ -88,6 +85,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         self.requester = requester
         self.uses += 1
         self._request = request
+        self.read_little(request.little)
         self._method = request.head.method
         self._request_done = done
         self._reusable = True
@@ -125,6 +123,11 @@ class HTTP1EndpointConnection(EndpointSocket):
     def unsent(self) -> bool:
         """Whether nothing of the current request has gone out."""
         return bool(self._held)
+
+    @property
+    def unread(self) -> int:
+        """Bytes of the response that wait for the next turn."""
+        return len(self._unread) - self._at if self._unread else 0
 
     def send(self, data: bytes, *, done: bool) -> None:
         """More of the request's body, as `ForwardRequest` says."""
@@ -210,8 +213,7 @@ class HTTP1EndpointConnection(EndpointSocket):
 
     def _keep(self, data: bytes, at: int) -> None:
         # For the next turn.
-        self._unread = data
-        self._at = at
+        self._unread, self._at = data, at
         self._rest()
 
     def _go_on(self) -> None:
@@ -387,10 +389,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         # The endpoint has not read the whole request.
         unsent = self._streamed and self.transport.get_write_buffer_size() > 0
         if reusable and self._request_done and not self.closed and not self._eof and not unsent:
-            if self.paused:
-                self._turn.cancel()
-                self._read_on(PRESSURE | TURN)
-            self.home.release(self)
+            self._go_home()
         else:
             self._drop()
 

@@ -98,6 +98,11 @@ class HTTP2EndpointConnection(EndpointSocket):
         state = "closed" if self.closed else "idle" if self.requester is None else "in use"
         return f"<HTTP2EndpointConnection {self.home.endpoint.address} {state} uses={self.uses}>"
 
+    @property
+    def unread(self) -> int:
+        """Bytes of frames that wait for the next turn."""
+        return self.intake.unread if self.intake is not None else 0
+
     def begin(
         self, requester: Requester, request: ForwardRequest, body: bytes, *, done: bool
     ) -> None:
@@ -108,6 +113,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         if self._patient:
             self._weigh(0)
         self._request = request
+        self.read_little(request.little)
         self._request_done = done
         self._interims = 0
         self._sending_paused = False
@@ -359,10 +365,7 @@ class HTTP2EndpointConnection(EndpointSocket):
         # The endpoint has not read the whole request.
         unsent = self._streamed and self.transport.get_write_buffer_size() > 0
         if reusable and self._request_done and not self.closed and not unsent:
-            if self.paused:
-                self._turn.cancel()
-                self._read_on(PRESSURE | TURN)
-            self.home.release(self)
+            self._go_home()
         else:
             self._drop()
 

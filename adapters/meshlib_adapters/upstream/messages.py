@@ -30,7 +30,7 @@ class ForwardRequest:
     `relay_chunks`: a chunked response is wanted as clean chunks, otherwise as its payload.
     `streamed`: the length of the body is not known, and it comes as payload, for which HTTP/1 has
     the chunked coding; it may end with `trailers` (names in lower case). Without `streamed` it
-    comes as HTTP/1 has it.
+    comes as HTTP/1 has it. `little`: the response is to be read little at a time.
     """
 
     __slots__ = (
@@ -38,6 +38,7 @@ class ForwardRequest:
         "_http2",
         "_kept",
         "head",
+        "little",
         "relay_chunks",
         "streamed",
         "trailers",
@@ -51,6 +52,7 @@ class ForwardRequest:
         self.wire = b""
         self.upgrade = b""
         self.relay_chunks = False
+        self.little = False
         self.streamed = False
         self.trailers: Sequence[Pair] = ()
         self._kept: Sequence[Pair] = ()

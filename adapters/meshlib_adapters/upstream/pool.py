@@ -22,6 +22,7 @@ from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.observe.debug_lines import tell_health
 from meshlib_adapters.os_errors import NO_ROOM, UNREACHABLE
 from meshlib_adapters.sockets.peers import SLOW_SHARE
+from meshlib_adapters.sockets.write_batch import WriteBatch
 from meshlib_adapters.upstream.connection import (
     ConnectionFactory,
     EndpointConnection,
@@ -31,7 +32,6 @@ from meshlib_adapters.upstream.connection import (
 from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool_rules import ProxyHeaderRule, RequestLimit
 from meshlib_adapters.upstream.transports import open_connection
-from meshlib_adapters.upstream.write_batch import WriteBatch
 
 __all__ = [
     "AttemptWatcher",

@@ -27,12 +27,12 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings, session_limits
 from meshlib_adapters.fast_paths import ALL, FastPaths
 from meshlib_adapters.observe.debug_lines import wanted
+from meshlib_adapters.sockets.write_batch import WriteBatch
 from meshlib_adapters.upstream.choice.host_names import IDLE_REFRESH, REFRESH, HostNames
 from meshlib_adapters.upstream.choice.sticky import LocalBindings, StickyBindings
 from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import EndpointPool
 from meshlib_adapters.upstream.state import UpstreamState
-from meshlib_adapters.upstream.write_batch import WriteBatch
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.http2 import HTTP2Settings

@@ -15,13 +15,13 @@ from meshlib.http1 import KnownLines
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.fast_paths import ALL, FastPaths
+from meshlib_adapters.sockets.write_batch import WriteBatch
 from meshlib_adapters.upstream.choice.host_names import HostNames, host_names
 from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import EndpointPool
 from meshlib_adapters.upstream.pool_rules import ProxyHeaderRule, RequestLimit
 from meshlib_adapters.upstream.queue import RequestQueue
 from meshlib_adapters.upstream.transports import connection_factory
-from meshlib_adapters.upstream.write_batch import WriteBatch
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.http2 import HTTP2Settings

@@ -166,9 +166,10 @@ def test_dropped_with_the_connection(make: Make) -> None:
 def test_all_together_keep_so_much(make: Make) -> None:
     owner = make()
     size = owner.place.proxy.settings.buffer_size
-    assert owner.streams.allowed_to_keep() == size
-    owner.streams.kept = 16 * size
-    assert owner.streams.allowed_to_keep() == 0
+    assert owner.streams.budget.allowed == size
+    owner.streams.budget.keep(8 * size)
+    assert owner.streams.budget.allowed == 0
+    assert owner.streams.kept == 8 * size
 
 
 def test_fields_that_repeat_are_read_once(make: Make) -> None:

@@ -134,3 +134,18 @@ def test_it_says_which_side_it_is(pair: tuple[TLSEngine, TLSEngine]) -> None:
         "<TLSEngine server TLSv1.3>",
         "<TLSEngine client TLSv1.3>",
     }
+
+
+def test_reads_are_small_while_they_have_to_be(
+    pair: tuple[TLSEngine, TLSEngine], turn: Turn
+) -> None:
+    engine, peer = pair
+    engine.limit_reads(100)
+    assert engine.read_size == 100
+    passed(peer, engine, b"x" * 16_000)
+    engine.decrypt(turn, ended=False)
+    assert engine.read_size == 100
+    engine.limit_reads(0)
+    passed(peer, engine, b"x" * 16_000)
+    engine.decrypt(turn, ended=False)
+    assert engine.read_size == LARGE_READ

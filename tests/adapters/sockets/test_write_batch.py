@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from meshlib.model import RedirectRule
-from meshlib_adapters.upstream.write_batch import WriteBatch
+from meshlib_adapters.sockets.write_batch import WriteBatch
 from tests.support.backend import OK, Backend, Peer
 from tests.support.client import Client, get
 from tests.support.http_fixtures import LoopFactory, Start
