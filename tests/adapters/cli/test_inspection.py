@@ -144,7 +144,7 @@ def test_every_case_is_shown(case: Case) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 16_384])
 def test_an_error_has_a_place_however_the_hello_is_cut_into_records(size: int) -> None:
-    whole = hello(sni("a.example"), *BASE, ext(23, b"not empty"))
+    whole = hello(sni("a.example"), *BASE, ext(49, b"not empty"))
     place = whole.index(b"not empty")
     wire = b"".join(records(whole[at : at + size]) for at in range(0, len(whole), size))
     error = inspection_data(wire)["error"]
