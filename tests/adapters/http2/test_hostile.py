@@ -359,6 +359,21 @@ def test_too_many_streams(start: StartSite, backend: Make) -> None:
     assert site.streams() == 4
 
 
+def test_streams_over_the_limit_in_numbers(start: StartSite, backend: Make) -> None:
+    """Each costs the reading of its fields: they are counted like requests that are taken back."""
+    site = start(
+        backend(lambda peer: peer.read_rest() and None),
+        limits=HTTP2Settings(max_streams=1, resets=20, resets_per_second=1),
+    )
+    client = site.client()
+    client.ask(request())
+    refused = [client.ask(request()) for _ in range(15)]
+    assert {client.response(number).reset for number in refused} == {REFUSED_STREAM}
+    assert client.goaway is None
+    client.send(b"".join(client.head(request()) for _ in range(90)))
+    assert client.read_to_end() == ENHANCE_YOUR_CALM
+
+
 def test_requests_stay_apart(start: StartSite, backend: Make) -> None:
     """Whatever stands in values, the endpoint sees as many requests as were sent."""
     server = backend(responding(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
