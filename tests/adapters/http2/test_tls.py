@@ -11,8 +11,9 @@ from pathlib import Path
 import trustme
 
 from meshlib_adapters.config.tls import TerminationSettings
+from meshlib_adapters.http2.front import HTTP2Front
 from tests.support.backend import Backend, Peer
-from tests.support.http2_client import Client2
+from tests.support.http2_client import Client2, request
 from tests.support.programs import run
 from tests.support.tls_lab import TLSGateway, certificate
 
@@ -109,3 +110,34 @@ def test_one_connection_serves_all_hosts_of_its_certificate(
     ] == [200, 200, 421, 200]
     client.close()
     assert site.log(4)[2]["reason"] == "misdirected"
+
+
+def test_streams_that_nobody_reads_keep_little_over_tls(
+    stack: contextlib.ExitStack, backend: Make, loop_factory: LoopFactory
+) -> None:
+    """What a hundred of them wait with, and what TLS has not sent: little more than a MiB."""
+    body = bytes(256 * 1024)
+
+    def script(peer: Peer) -> None:
+        while True:
+            peer.read_request()
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    site = serve(stack, backend(script), "a.example", loop_factory=loop_factory)
+    context = site.trusting()
+    context.set_alpn_protocols(["h2"])
+    secured = context.wrap_socket(site.connect(), server_hostname="a.example")
+    client = Client2(secured, window=0, open_windows=False)
+    numbers = [client.ask(request("/", "a.example")) for _ in range(100)]
+    for number in numbers:
+        while not client.responses[number].heads:
+            assert client.pump()
+    client.ping()
+
+    def kept() -> int:
+        (front,) = [c for c in site.listener.clients if isinstance(c, HTTP2Front)]
+        return front.streams.kept + front.transport.get_write_buffer_size()
+
+    assert 512 * 1024 <= site.call(kept) < (512 + 256 + 100 * 4) * 1024
+    client.close()
+    site.wait(lambda: not site.call(lambda: len(site.listener.clients)))
