@@ -24,6 +24,7 @@ from meshlib_adapters.proxy.response_receiver import ResponseReceiver
 from meshlib_adapters.upstream.connect_race import ConnectRace
 from meshlib_adapters.upstream.connection import (
     IDEMPOTENT,
+    STALE,
     UNPROCESSED,
     EndpointConnection,
     Failure,
@@ -290,12 +291,11 @@ class UpstreamRequest:
         connection, self.connection = self.connection, None
         pool, replay, state = self.pool, self._replay, self.state
         if self._upstreams.debug and pool is not None:
-            tell_failure(pool.endpoint, failure.value, message)
-        vanished = failure is Failure.VANISHED
-        if vanished and pool is not None:
+            tell_failure(pool.endpoint, failure.token, message)
+        if failure is Failure.VANISHED and pool is not None:
             pool.on_vanished()
-        kept = connection is not None and connection.uses > 1 and not vanished
-        stale = kept and not began and failure is not Failure.REFUSED
+        kept = connection is not None and connection.uses > 1
+        stale = kept and not began and failure in STALE
         unprocessed = failure in UNPROCESSED or (connection is not None and connection.unsent)
         repeatable = unprocessed or (self._idempotent and (stale or self._done))
         if began or replay is None or not repeatable or pool is None or state is None:
@@ -372,7 +372,7 @@ class UpstreamRequest:
         if not observed and (not began or failure is Failure.BAD_RESPONSE):
             self._blame(failure)
         self._give_up()
-        self._receiver.on_no_response(_STATUS.get(failure, 502), failure.value, message)
+        self._receiver.on_no_response(_STATUS.get(failure, 502), failure.token, message)
 
     def _blame(self, failure: Failure) -> None:
         # What a client alone could bring about never counts against an endpoint. One that ends a

@@ -23,6 +23,7 @@ from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
 
 __all__ = [
     "IDEMPOTENT",
+    "STALE",
     "UNPROCESSED",
     "ConnectionFactory",
     "ConnectionHome",
@@ -34,12 +35,13 @@ __all__ = [
 
 
 class Failure(enum.Enum):
-    """The reason why a request ended early at its endpoint. The value is the token in logs and
+    """The reason why a request ended early at its endpoint. `token` stands for it in logs and
     metrics.
     """
 
     CLOSED = "upstream_closed"
     RESET = "upstream_reset"
+    STREAM_RESET = "stream_reset"  # the request alone, by an endpoint that has seen it (RST_STREAM)
     VANISHED = "upstream_vanished"  # its machine, or the way there
     BAD_RESPONSE = "bad_response"
     # The response's head; a client may be the cause, because endpoints repeat what they were sent.
@@ -50,9 +52,19 @@ class Failure(enum.Enum):
     GOING = "upstream_goaway"
     REFUSED = "upstream_refused"
 
+    @property
+    def token(self) -> str:
+        """What logs and metrics call it: of resets they tell no kinds apart."""
+        kind = Failure.RESET if self is Failure.STREAM_RESET else self
+        token: str = kind.value
+        return token
+
 
 # Failures after which any request may be sent again (RFC 9113 8.7).
 UNPROCESSED: Final = frozenset({Failure.GOING, Failure.REFUSED})
+
+# Failures by which a kept connection shows that it had ended before the request.
+STALE: Final = frozenset({Failure.CLOSED, Failure.RESET, Failure.GOING})
 
 # Methods of requests that may be sent twice (RFC 9110 9.2.2).
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})

@@ -304,7 +304,7 @@ class HTTP2EndpointConnection(EndpointSocket):
                 self._finish(self._encoded([], end=True), reusable=not self._going)
         elif isinstance(event, StreamReset) and event.remote_reset:
             refused = event.error_code == ErrorCodes.REFUSED_STREAM
-            failure = Failure.REFUSED if refused else Failure.RESET
+            failure = Failure.REFUSED if refused else Failure.STREAM_RESET
             self._fail(failure, "the upstream has reset the stream")
         elif isinstance(event, DataReceived | StreamEnded):
             self._fail(Failure.BAD_RESPONSE, "the upstream sent a body without a head")

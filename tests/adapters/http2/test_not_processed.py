@@ -197,3 +197,25 @@ def test_not_behind_a_head(start: StartSite, backend: Make) -> None:
     got = start(over(server)).client().get()
     assert (got.status, got.ended) == (200, False)
     assert len(server.peers) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_reset_on_a_kept_connection_is_a_failure_of_the_endpoint(
+    start: StartSite, backend: Make, method: str
+) -> None:
+    """The connection had not ended: the request was seen, and is not sent to the same again."""
+    servers: list[Server] = []
+
+    def respond(server: Server, number: int) -> None:
+        if dict(server.heads[number])[":path"] == "/panics":
+            server.frames.reset_stream(number, 2)
+        else:
+            fine(server, number)
+
+    site = start(over(backend(serving(respond, keep=servers))))
+    client = site.client()
+    assert client.get("/").status == 200
+    assert client.response(client.ask(request("/panics", method=method))).status == 502
+    assert sum(len(server.heads) for server in servers) == 2
+    assert failures(site) == 1
+    assert site.log(2)[-1]["reason"] == "upstream_reset"
