@@ -34,6 +34,7 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*
 # Some servers fill a size of fixed width up with blanks, and nobody reads it otherwise. In requests
 # it is refused as ever.
 _PADDED_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})([ \t]+)\r\n")
+_PADDING: Final = 16  # blanks of a line that are no extension: the widths in use are 8 and below
 _BEGUN_LINE = re.compile(
     rb"(?:[0-9A-Fa-f]{1,15}+(?:\r|[ \t]*+(?:;[^\x00-\x08\x0a-\x1f\x7f]*+\r?)?)?)?"
 )
@@ -198,7 +199,8 @@ class ChunkedReader:
             return self._keep(data, position)
         self._begin_chunk(match[1])
         if match.re is not _PLAIN_LINE:
-            self._extensions += len(match[2])
+            own = _PADDING if match.re is _PADDED_LINE else 0
+            self._extensions += max(0, len(match[2]) - own)
             if len(match[0]) > MAX_LINE or self._extensions > MAX_EXTENSIONS:
                 raise self._limit("chunk extensions", MAX_EXTENSIONS)
             self._emit(data, position, match.end(), chunk_head(self._left))

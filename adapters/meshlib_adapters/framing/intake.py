@@ -128,7 +128,9 @@ class Intake:
                     live = standing is not _GONE or (
                         kind == _DATA and self._frames.was_granted(number, len(payload))
                     )
-                    work = self._policy.admit(kind, flags, len(body), now, live=live)
+                    # That a stream ends excuses a small frame once, not on a stream that is over.
+                    counted = flags & ~_END_STREAM if standing is _GONE else flags
+                    work = self._policy.admit(kind, counted, len(body), now, live=live)
                     turn.left -= work + (len(payload) - len(body)) // BYTES
                     if kind == _DATA:
                         happened = self._frames.receive_body(

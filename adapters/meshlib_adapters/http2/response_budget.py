@@ -86,8 +86,13 @@ class ResponseShare:
 
     def clear(self) -> None:
         """Drop it all."""
+        self.complete()
+        self._budget.keep(-self._buffer.clear())
+
+    def complete(self) -> None:
+        """Note that nothing more comes from the endpoint: what it has read is others'."""
         unread, self._unread = self._unread, 0
-        self._budget.keep(-self._buffer.clear() - unread)
+        self._budget.keep(-unread)
 
     def steer(self) -> None:
         """Have the endpoint wait, or go on."""

@@ -309,9 +309,11 @@ class Stream:
             self._connection.ready(self)
 
     def _keep(self, pieces: list[bytes], done: bool) -> None:
+        self._complete = done  # before `append`, which may have every stream steer
         self._share.append(pieces)
-        self._complete = done
-        if not done:
+        if done:
+            self._share.complete()
+        else:
             self._share.steer()
 
     def steer(self) -> None:

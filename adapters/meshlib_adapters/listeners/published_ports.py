@@ -233,7 +233,9 @@ class PublishedPorts:
             for port, listener in self._listeners.items()
             if port not in self._open and not len(listener)
         ]:
-            _add(self._past[port.scheme], self._listeners.pop(port).counters)
+            listener = self._listeners.pop(port)
+            _add(self._past[port.scheme], listener.counters)
+            listener.close()
 
     def _plan_retry(self) -> None:
         if self._retry is None and (self._closed or self.leaving):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -26,6 +27,9 @@ if sys.platform == "linux":
     _SPLICE_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 else:
     _SPLICE_FLAGS = 0
+
+# Errors of `splice` itself: a filter of system calls, a socket that has none, no memory.
+_NO_SPLICE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENOMEM, errno.EOPNOTSUPP})
 
 
 class RelayResources:
@@ -254,8 +258,12 @@ class _Direction:
             count = os.splice(self.source_fd, pipe.writer, pipe.size, flags=_SPLICE_FLAGS)
         except (BlockingIOError, InterruptedError):
             count = 0
-        except OSError:  # told once: a read would find an end in good order
+        except OSError as error:
             pipes.release(pipe)
+            if error.errno in _NO_SPLICE:  # of this kernel or sandbox, not of the connection
+                self._bulk = False
+                return False
+            # Told once: a read would find an end in good order.
             self.relay.finish(reset=True)
             return True
         if not count:

@@ -106,5 +106,7 @@ def test_what_an_endpoints_connection_has_read_counts() -> None:
     share.append([b"abc"])
     share.steer()
     assert budget.kept == 8
+    share.complete()  # nothing more is read for this stream
+    assert budget.kept == 3
     share.clear()
     assert budget.kept == 0

@@ -332,6 +332,19 @@ def test_data_without_end_on_a_stream_that_is_over(start: StartSite, backend: Ma
     assert client.read_to_end() == ENHANCE_YOUR_CALM
 
 
+@pytest.mark.parametrize("payload", [b"", b"x"])
+def test_ends_without_end_of_a_stream_that_is_over(
+    start: StartSite, backend: Make, payload: bytes
+) -> None:
+    """The flag excuses a small frame of a stream that is open, once."""
+    limits = HTTP2Settings(idle_frames=20, small_frames=20)
+    client = start(backend(), limits=limits).client()
+    number = client.ask(request("/", "a", ("te", "gzip"), method="POST"), end=False)
+    assert client.response(number).reset == PROTOCOL_ERROR
+    client.send(DataFrame(number, payload, flags=["END_STREAM"]).serialize() * 200)
+    assert client.read_to_end() == ENHANCE_YOUR_CALM
+
+
 def a_stream_that_goes_backwards(client: Client2) -> None:
     headers(client, 9, request("/1"), "END_STREAM")
     headers(client, 7, request("/2"), "END_STREAM")

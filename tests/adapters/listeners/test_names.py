@@ -135,3 +135,25 @@ def test_udp_flows_are_spread_over_the_addresses_and_stay(names: KnownNames) -> 
         second.close()
 
     asyncio.run(main())
+
+
+def test_a_udp_flow_tries_the_other_addresses_of_an_endpoint(names: KnownNames) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server, _ = await loop.create_datagram_endpoint(lambda: Server(ONE), (ONE, 0))
+        names.addresses[NAME] = ["::1", ONE]  # nobody listens at the first
+        whole = upstream(server.get_extra_info("sockname")[1])
+        listener = UDPListener(lambda: whole, UDPSettings())
+        listener.chooser.ready(whole)
+        await until(lambda: len(list(listener.chooser.candidates(whole))) == 2)
+        _, number = await listener.listen("127.0.0.1", 0)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.setblocking(False)
+            async with asyncio.timeout(5):
+                await loop.sock_sendto(client, b"?", ("127.0.0.1", number))
+                assert await loop.sock_recv(client, 100) == ONE.encode()
+        assert listener.counters["flows"] == 1
+        listener.close()
+        server.close()
+
+    asyncio.run(main())

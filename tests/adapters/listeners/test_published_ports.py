@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -405,5 +406,9 @@ def test_ports_without_replies_have_no_flows() -> None:
                         await ask(one)
                 counters = gateway.ports.counters()["udp"]
                 assert (counters["received"], counters["flows"], counters["sent"]) == (2, 1, 1)
+                before = len(os.listdir("/proc/self/fd"))
+                gateway.publish(service("dns", backend, two))
+                # The port's socket, and that to the endpoint.
+                await until(lambda: len(os.listdir("/proc/self/fd")) <= before - 2)
 
     run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import struct
@@ -179,6 +180,32 @@ def test_a_reset_behind_a_stream_is_a_reset(run: Run, settings: RelaySettings, s
         sink.close()
         t.resources.close()
 
+    run(main())
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL])
+def test_where_the_kernel_moves_nothing_it_is_copied(
+    run: Run, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_args: object, **_options: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    async def main() -> None:
+        t = tunnel(RelaySettings(splice=True, buffer_size=4096))
+        loop = asyncio.get_running_loop()
+        got = 0
+        for _ in range(4):
+            await loop.sock_sendall(t.left, BLOCK)
+            while got < len(BLOCK):
+                got += len(await loop.sock_recv(t.right, 1 << 16))
+            got -= len(BLOCK)
+        assert t.ends == []
+        t.relay.abort()
+        for sock in (t.left, t.right):
+            sock.close()
+        t.resources.close()
+
+    monkeypatch.setattr(os, "splice", refuse)
     run(main())
 
 

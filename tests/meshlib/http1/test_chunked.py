@@ -352,3 +352,12 @@ def test_a_wrong_byte_is_not_waited_behind(wire: bytes, step: int) -> None:
     with pytest.raises(RequestHeadError):
         for at in range(0, len(wire), step):
             reader.receive_data(wire[at : at + step])
+
+
+def test_padded_sizes_are_no_extensions() -> None:
+    reader = ChunkedReader(response=True)
+    chunk = b"5       \r\nhello\r\n"
+    assert len(b"".join(reader.receive_data(chunk * 4000, most=5000))) == 5 * 4000
+    wide = b"5" + b" " * 1000 + b"\r\nhello\r\n"
+    with pytest.raises(LimitExceeded):
+        ChunkedReader(response=True).receive_data(wide * 17, most=50)

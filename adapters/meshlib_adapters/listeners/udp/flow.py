@@ -88,7 +88,7 @@ class Flow:
         self._address = ""  # of the endpoint
         self._addresses: list[str] = []  # others of the endpoint, still to be tried
         self._look_again = 0.0
-        self._tried: set[str] = set()  # ids of endpoints that have refused since the last reply
+        self._tried: set[str] = set()  # addresses that have refused since the last reply
         self._sock: socket.socket | None = None
         self._resolving: asyncio.Task[None] | None = None
         self._kept: bytes | None = None  # the last datagram that has no reply yet
@@ -175,11 +175,13 @@ class Flow:
         while True:
             if not self._addresses:
                 candidates = self._owner.chooser.candidates(self._upstream)
-                endpoint = next((item for item in candidates if item.id not in self._tried), None)
+                endpoint = next(
+                    (item for item in candidates if item.address not in self._tried), None
+                )
                 if endpoint is None:
                     self.abort("refused" if self._tried else "no_endpoint")
                     return
-                self._tried.add(endpoint.id)
+                self._tried.add(endpoint.address)
                 self._endpoint = endpoint
                 self._count_at(self._upstream, endpoint)
                 if not is_ip_address(endpoint.host):
@@ -257,7 +259,7 @@ class Flow:
     def _on_refused(self, data: bytes | memoryview | None) -> None:
         self._owner.counters["refused"] += 1
         assert self._endpoint is not None
-        self._tried.add(self._endpoint.id)
+        self._tried.add(self._endpoint.address)
         self._observe(Observation.CONNECT_FAILED)
         self._addresses.clear()
         self._deliver(data)
