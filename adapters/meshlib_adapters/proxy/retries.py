@@ -56,6 +56,7 @@ class UpstreamRequest:
 
     __slots__ = (
         "_announced",
+        "_bound",
         "_done",
         "_fresh",
         "_idempotent",
@@ -102,8 +103,8 @@ class UpstreamRequest:
         self.state: UpstreamState | None = None
         self._tried: list[EndpointPool] = []
         self._passed_over = 0  # of those, how many were given up before they saw a byte
-        # Pools with connections that have announced our client.
-        self._announced: set[EndpointPool] = set()
+        self._announced: set[EndpointPool] = set()  # to these, connections have named our client
+        self._bound: EndpointPool | None = None  # the session's, beside which no other is tried
         self._idempotent = False
         # A kept connection turned out to be closed: no other kept one is used for this request.
         self._fresh = False
@@ -134,6 +135,7 @@ class UpstreamRequest:
             self.state = state = self._upstreams.state(upstream)
         message = self.message
         self._idempotent = message.head.method in IDEMPOTENT
+        self._bound = preferred
         self._fresh = False
         self._passed_over = 0
         self._done = done
@@ -155,8 +157,7 @@ class UpstreamRequest:
             connection.begin(self, message, body, done=done)
         else:
             self._pending = body
-            bound = preferred is not None
-            self.connecting = ConnectRace(state, self, pool, self._tried, bound=bound)
+            self.connecting = ConnectRace(state, self, pool, self._tried, bound=pool is preferred)
 
     def send(self, data: bytes, *, done: bool) -> None:
         """More of the body."""
@@ -347,7 +348,7 @@ class UpstreamRequest:
         if connection is None:
             self._pending = body
             state = cast("UpstreamState", self.state)
-            self.connecting = ConnectRace(state, self, pool, self._tried)
+            self.connecting = ConnectRace(state, self, pool, self._tried, bound=pool is self._bound)
         else:
             self._begin(connection, body)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,8 +13,8 @@ from meshlib.balancing import HealthState
 from meshlib.model import Contribution, Endpoint, ForwardTo, HostPath, Route, Snapshot, Upstream
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
-from tests.support.backend import Backend, Peer, blackhole, unused_port
-from tests.support.client import get
+from tests.support.backend import OK, Backend, Peer, blackhole, unused_port
+from tests.support.client import Client, get
 from tests.support.http_fixtures import Start
 from tests.support.running import RunningGateway, quick, snapshot_of
 
@@ -100,6 +101,72 @@ def test_a_bound_session_is_not_moved_for_being_slow(
     began = time.monotonic()
     assert client.ask(get("/", "a", "Cookie: SID=mine")).status == 200
     assert time.monotonic() - began >= 0.4
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        yield listener
+
+
+def served(listener: socket.socket, client: Client) -> socket.socket:
+    """The connection over which the gateway has asked, and which begins the session SID=mine."""
+    client.send(get())
+    peer, _ = listener.accept()
+    peer.recv(65536)
+    peer.sendall(OK.replace(b"\r\n", b"\r\nSet-Cookie: SID=mine\r\n", 1))
+    assert client.read_response().status == 200
+    return peer
+
+
+@contextlib.contextmanager
+def filled(listener: socket.socket) -> Iterator[None]:
+    """From now on the listener drops what asks for a connection."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        time.sleep(0.05)
+        yield
+
+
+SESSION = get("/", "a", "Cookie: SID=mine")
+
+
+def test_nor_for_a_kept_connection_that_was_closed(
+    start: Start, backend: Make, listener: socket.socket
+) -> None:
+    port = listener.getsockname()[1]
+    site = start(snapshot_of({"": [port, backend()]}, sticky="SID"), quick(connect=0.4))
+    client = site.client()
+    with served(listener, client) as peer, filled(listener):
+        client.send(SESSION)
+        peer.recv(65536)
+        began = time.monotonic()
+        peer.close()
+        assert client.read_response().status == 200
+        assert time.monotonic() - began >= 0.4
+
+
+def test_nor_for_having_waited_for_room(
+    start: Start, backend: Make, listener: socket.socket
+) -> None:
+    port = listener.getsockname()[1]
+    settings = quick(connect=0.4, max_requests_per_endpoint=1)
+    site = start(snapshot_of({"": [port, backend()]}, sticky="SID"), settings)
+    first, second = site.client(), site.client()
+    with served(listener, first) as peer, filled(listener):
+        first.send(SESSION)
+        peer.recv(65536)
+        second.send(SESSION)
+        site.wait(lambda: any(state.queue for state in site.proxy.upstreams.states()))
+        began = time.monotonic()
+        peer.sendall(OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        peer.close()
+        assert first.read_response().status == 200
+        assert second.read_response().status == 200
+        assert time.monotonic() - began >= 0.4
 
 
 def test_a_connection_that_comes_too_late_serves_the_next(
