@@ -136,6 +136,9 @@ class UpstreamDial:
         self._endpoint = endpoint
         for other in [one for one in self._entered if one is not endpoint]:
             self._leave(other)
+        if not self._entered:  # another address of its name has refused meanwhile
+            self._entered.append(endpoint)
+            self._chooser.enter(self._upstream, endpoint)
         self._chooser.observe(self._upstream, endpoint, Observation.OK)
         self._on_connected(sock, endpoint.address)
 

@@ -14,6 +14,8 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.transport import TCPSettings, UDPSettings
 from meshlib_adapters.listeners.tcp import TCPListener
 from meshlib_adapters.listeners.udp.listener import UDPListener
+from meshlib_adapters.listeners.upstream_dial import UpstreamDial
+from meshlib_adapters.upstream.choice.chooser import EndpointChooser
 from tests.support.backend import blackhole
 from tests.support.host_names import KnownNames, names
 
@@ -157,3 +159,71 @@ def test_a_udp_flow_tries_the_other_addresses_of_an_endpoint(names: KnownNames) 
         server.close()
 
     asyncio.run(main())
+
+
+class Told:
+    """A `Readiness` that is told when a socket can be written."""
+
+    def __init__(self) -> None:
+        self.writers: dict[int, Callable[[], None]] = {}
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        raise AssertionError("nothing is read")
+
+    def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
+        self.writers[fd] = callback
+
+    def remove_reader(self, fd: int) -> None:
+        raise AssertionError("nothing is read")
+
+    def remove_writer(self, fd: int) -> None:
+        del self.writers[fd]
+
+    def forget(self, fd: int) -> None:
+        self.writers.pop(fd, None)
+
+    def close(self) -> None:
+        self.writers.clear()
+
+
+def test_an_endpoint_is_in_use_though_another_address_of_it_has_refused(names: KnownNames) -> None:
+    """Before its name is known, an endpoint is one: of its addresses the second refuses while the
+    first hangs, and that comes up in the end.
+    """
+
+    async def main(port: int) -> None:
+        names.addresses[NAME] = [ONE, TWO]
+        loop, told = asyncio.get_running_loop(), Told()
+        chooser = EndpointChooser(loop.time, stickiness="none")
+        endpoints = (Endpoint("db.1", NAME, port), Endpoint("db.2", "127.0.0.4", port))
+        both = Upstream(UpstreamKey("db", 5432), endpoints, "least_connections")
+        alone = Upstream(both.key, endpoints[:1], "least_connections")
+        attempts: list[str] = []
+        sockets: list[socket.socket] = []
+        failed: list[bool] = []
+        dial = UpstreamDial(
+            loop,
+            chooser,
+            told,
+            alone,
+            "192.0.2.1",
+            None,
+            seconds=0.1,
+            on_attempt=attempts.append,
+            on_connected=lambda sock, _: sockets.append(sock),
+            on_failed=lambda: failed.append(True),
+        )
+        dial.start()
+        await until(lambda: len(attempts) == 3)  # the name, and its two addresses
+        first, second = told.writers.values()
+        second()
+        assert len(told.writers) == 1
+        first()
+        assert (len(sockets), failed) == (1, [])
+        assert {next(chooser.candidates(both)).id for _ in range(6)} == {"db.2"}
+        dial.close()
+        assert {next(chooser.candidates(both)).id for _ in range(6)} == {"db.1", "db.2"}
+        sockets[0].close()
+
+    with blackhole(ONE) as port:
+        asyncio.run(main(port))
