@@ -12,6 +12,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, cast
 
+from meshlib.balancing import Observation
 from meshlib.client_claims import is_secure
 from meshlib.decision import Forward, Redirect, Respond
 from meshlib.errors import LimitExceeded
@@ -268,7 +269,9 @@ class Exchange:
         self.state = _TUNNEL
         self.first_byte_at = monotonic()
         self.status = response.status
-        decision = self.decision
+        decision, pool = self.decision, self.request.pool
+        if pool is not None and pool.health.failures:
+            pool.observe(Observation.OK)  # the end of the tunnel will not say so
         self.front.begin_tunnel(response, data)
         if decision is not None and decision.route.options.tunnel_idle:
             self.front.keep_time()

@@ -42,6 +42,9 @@ __all__ = [
 
 _log = logging.getLogger("meshlib.http")
 
+# So long an endpoint on probation has no second request beside one that came in then: a tunnel or a
+# stream, which says nothing for hours, must not keep all others away.
+_TRIAL: Final = 5.0
 # Shortages of this machine, which are no fault of the endpoint's.
 _STARVED: Final = NO_ROOM | {errno.EADDRNOTAVAIL}
 
@@ -140,7 +143,9 @@ class EndpointPool:
     """
 
     __slots__ = (
+        "_held",
         "_tls_failure_logged",
+        "_trial_ends",
         "active",
         "closed",
         "connecting",
@@ -201,6 +206,8 @@ class EndpointPool:
         self.lenient = lenient
         self.on_silent = on_silent
         self._tls_failure_logged = False  # once is enough
+        self._trial_ends = 0.0  # of the last request that was let in on probation
+        self._held = 0  # under way when that came
 
     def __repr__(self) -> str:
         return (
@@ -372,14 +379,18 @@ class EndpointPool:
             self.warming = SlowStart(self.loop.time(), self.settings.slow_start)
 
     def may_take(self, now: float) -> bool:
-        """Whether a new request may come here: health allows it, an endpoint on probation has no
-        other, one that warms up takes no more than its share, one in doubt none.
+        """Whether a new request may come here, which then does: health allows it, an endpoint on
+        probation has no other that came since, or for a while none, one that warms up takes no more
+        than its share, one in doubt none.
         """
         health = self.health
-        if (not health.available(now) or health.state is HealthState.DOUBTED) or (
-            health.state is HealthState.PROBATION and self.active + self.connecting
-        ):
+        if not health.available(now) or health.state is HealthState.DOUBTED:
             return False
+        if health.state is HealthState.PROBATION:
+            under_way = self.active + self.connecting
+            if now < self._trial_ends and under_way > self._held:
+                return False
+            self._held, self._trial_ends = under_way, now + _TRIAL
         warming = self.warming
         if warming is None:
             return True

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.backend import Backend, Peer
+from meshlib.balancing import Observation
+from tests.support.backend import OK, Backend, Peer, responding
 from tests.support.client import Client, get
 from tests.support.http_fixtures import Start
 from tests.support.running import quick
@@ -48,6 +49,18 @@ def upgraded(client: Client) -> None:
         "Upgrade",
         "y",
     )
+
+
+def test_a_tunnel_says_that_its_endpoint_is_well(start: Start, backend: Make) -> None:
+    """At once: its end may be days away."""
+    site = start(backend(responding(OK, OK), echo))
+    assert site.client().ask(get("/", "a")).status == 200
+    (pool,) = site.pools()
+    site.call(pool.drop_idle)
+    site.call(lambda: pool.observe(Observation.BAD_RESPONSE))
+    assert pool.health.failures == 1
+    upgraded(site.client())
+    assert pool.health.failures == 0
 
 
 def test_echo_of_megabytes(start: Start, backend: Make) -> None:

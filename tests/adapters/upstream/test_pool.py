@@ -259,6 +259,33 @@ def test_an_endpoint_on_probation_gets_one_request_at_a_time(loop: ScriptedLoop)
     assert pool.may_take(loop.time())
 
 
+def test_what_was_under_way_before_the_probation_keeps_nobody_away(loop: ScriptedLoop) -> None:
+    pool, requester = pool_of(loop), ListedRequester()
+    tunnel = connected(pool, requester)
+    pool.observe(Observation.SILENT)
+    assert not pool.may_take(loop.time())
+    loop.now += 3600.0
+    assert pool.may_take(loop.time())
+    trial = connected(pool, requester)
+    assert (pool.health.state, pool.may_take(loop.time())) == (HealthState.PROBATION, False)
+    pool.release(trial)
+    assert pool.may_take(loop.time())
+    pool.release(tunnel)
+
+
+def test_a_trial_that_does_not_end_keeps_others_away_for_a_while(loop: ScriptedLoop) -> None:
+    pool, requester = pool_of(loop), ListedRequester()
+    pool.observe(Observation.SILENT)
+    loop.now += 3600.0
+    taken = []
+    for _ in range(40):
+        taken.append(pool.may_take(loop.time()))
+        if taken[-1]:
+            connected(pool, requester)
+        loop.now += 0.5
+    assert (pool.health.state, sum(taken)) == (HealthState.PROBATION, 4)
+
+
 def test_one_that_is_well_again_begins_slowly(loop: ScriptedLoop) -> None:
     pool = pool_of(loop, {"slow_start": 10.0})
     assert pool.warming is None

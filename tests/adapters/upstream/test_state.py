@@ -86,6 +86,16 @@ def test_an_ejected_endpoint_is_passed_over(loop: ScriptedLoop) -> None:
     assert state.by_id("b.1") is None
 
 
+def test_an_endpoint_that_was_doubted_gets_requests_beside_its_tunnels(loop: ScriptedLoop) -> None:
+    state = state_of(loop)
+    tunnel = busy(state.ready[1])
+    state.ready[1].observe(Observation.SILENT)
+    loop.now += 3600.0
+    chosen = [state.first() for _ in range(6)]
+    assert "a.2" in names(chosen)
+    state.ready[1].release(tunnel)
+
+
 LEAST = replace(UPSTREAM, strategy="least_connections")
 
 
