@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshlib.errors import ProtocolError
+from meshlib.errors import LimitExceeded, ProtocolError, ResponseHeadError
 from meshlib.http1 import HeadBuffer, parse_request_head
 from meshlib.http1.begun_head import BegunHead
 from meshlib.http1.odd_response import read_response_head
@@ -138,6 +138,23 @@ def test_requests(line: bytes, pieces: bytes) -> None:
 @settings(max_examples=60)
 def test_responses(line: bytes, pieces: bytes) -> None:
     judge(line + pieces, response=True)
+
+
+def test_what_an_upgrade_lacks_may_still_come_but_nothing_else() -> None:
+    begun = BegunHead(9, response=True)
+    head = bytearray(b"HTTP/1.1 101 x\r\nX: y\r\n")
+    begun.check(head)
+    head += b"Content-Length: x\r\n"
+    with pytest.raises(ResponseHeadError) as error:
+        begun.check(head)
+    assert error.value.reason == "bad_content_length"
+
+
+def test_more_fields_than_there_may_be() -> None:
+    begun = BegunHead(1, response=False)
+    with pytest.raises(LimitExceeded) as error:
+        begun.check(bytearray(b"GET / HTTP/1.1\r\nX: y\r\nX: z\r\n"))
+    assert (error.value.reason, error.value.status_hint) == ("too_many_fields", 431)
 
 
 def test_it_is_shown_with_its_fields() -> None:

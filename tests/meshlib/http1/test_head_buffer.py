@@ -105,8 +105,18 @@ def test_the_limit_itself_fits() -> None:
     assert [buffer.receive_data(head[i : i + 1]) for i in range(len(head))][-1] == head
 
 
+def test_whether_an_empty_line_has_come() -> None:
+    buffer = HeadBuffer(100)
+    assert not buffer.skipped
+    assert isinstance(buffer.receive_data(b"\r\n"), NeedData)
+    assert buffer.skipped
+    buffer.clear()
+    assert not buffer.skipped
+
+
 def test_an_response_has_no_leading_empty_line() -> None:
     buffer = HeadBuffer(100, response=True)
+    assert not buffer.skipped
     assert buffer.receive_data(b"\r\nHTTP/1.1 200 OK\r\n\r\n") == b"\r\nHTTP/1.1 200 OK\r\n\r\n"
 
 
