@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshlib.errors import LimitExceeded, ProtocolError, ResponseHeadError
+from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError, ResponseHeadError
 from meshlib.http1 import HeadBuffer, parse_request_head
 from meshlib.http1.begun_head import BegunHead
 from meshlib.http1.odd_response import read_response_head
@@ -157,8 +157,30 @@ def test_more_fields_than_there_may_be() -> None:
     assert (error.value.reason, error.value.status_hint) == ("too_many_fields", 431)
 
 
+def test_a_bare_line_feed_behind_a_status_line() -> None:
+    with pytest.raises(ResponseHeadError) as error:
+        BegunHead(9, response=True).check(bytearray(b"HTTP/1.1 200 OK\n"))
+    assert error.value.reason == "bad_field"
+
+
+@pytest.mark.parametrize("line", [b"HTTX", b"HTTP/1.1 200 OK\r\r", b"HTTP/1.1 200 \x00"])
+def test_what_begins_no_status_line(line: bytes) -> None:
+    with pytest.raises(ResponseHeadError) as error:
+        BegunHead(9, response=True).check(bytearray(line))
+    assert error.value.reason == "bad_status_line"
+
+
+@pytest.mark.parametrize("line", [b"A" * 33, b"GET  ", b"\x00"])
+def test_what_begins_no_request_line(line: bytes) -> None:
+    with pytest.raises(RequestHeadError) as error:
+        BegunHead(9, response=False).check(bytearray(line))
+    assert error.value.reason == "bad_request_line"
+
+
 def test_it_is_shown_with_its_fields() -> None:
     begun = BegunHead(2, response=False)
+    begun.check(bytearray(b"GET /"))
+    assert repr(begun) == "<BegunHead 0 fields>"
     begun.check(bytearray(b"GET / HTTP/1.1\r\nX: y\r\n"))
     assert repr(begun) == "<BegunHead 1 fields>"
     begun.renew()
