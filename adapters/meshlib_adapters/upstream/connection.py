@@ -54,7 +54,7 @@ class Failure(enum.Enum):
 
     @property
     def token(self) -> str:
-        """What logs and metrics call it: of resets they tell no kinds apart."""
+        """Name in logs and metrics, which tell no kinds of resets apart."""
         kind = Failure.RESET if self is Failure.STREAM_RESET else self
         token: str = kind.value
         return token
