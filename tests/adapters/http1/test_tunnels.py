@@ -206,8 +206,8 @@ def test_a_reset_of_a_client_that_takes_nothing(start: Start, backend: Make, siz
     def script(peer: Peer) -> None:
         peer.read_head()
         peer.send(SWITCH)
-        peer.send(b"z" * size)
         try:
+            peer.send(b"z" * size)
             while True:
                 peer.send(b"more")
                 threading.Event().wait(0.005)
