@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,8 @@ def environment(lab: Lab) -> dict[str, str]:
         "DOCKER_GROUP": str(os.stat(socket).st_gid),
         "HTTP_PORT": "8088",
         "HTTPS_PORT": "8448",
+        # The engine here may have less than the example asks for.
+        "NOFILE": str(min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])),
     }
 
 

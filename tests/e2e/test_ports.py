@@ -32,7 +32,16 @@ while True:
 # Each reply to a client of its own; two questions of one client must come to one replica.
 _ASK = """
 import json, socket
-seen = []
+seen, there = [], set()
+while len(there) < 2:  # both tasks have begun to listen
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.5)
+        sock.connect(("127.0.0.1", 15300))
+        try:
+            sock.send(b"there?")
+            there.add(sock.recv(65536).split()[0])
+        except OSError:
+            pass
 for n in range(12):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(5)
