@@ -100,6 +100,7 @@ class Tunnel:
         "_started",
         "_tunnel_idle",
         "_unused",
+        "_watched",
         "connected",
         "endpoint",
     )
@@ -192,7 +193,6 @@ class Tunnel:
         shared, dial = self._shared, self._dial
         assert dial is not None
         self.endpoint = address
-        watch_peer(sock, shared.limits.unacknowledged)
         shared.counters["tunnels"] += 1
         self.connected = True
         self._owner.on_connected()
@@ -208,6 +208,7 @@ class Tunnel:
         )
         self._peer = sock
         self._sent = -1
+        self._watched = False
         self._check(relay, shared.loop.time())
 
     def _check(self, relay: Relay, now: float) -> None:
@@ -217,8 +218,12 @@ class Tunnel:
         # The kernel itself waits a quarter of an hour for a word that what was sent has arrived.
         sent, before = relay.bytes_right, self._sent
         self._sent = sent
-        if not reason and before >= 0 and has_vanished(self._peer, limits.unacknowledged):
-            reason = "vanished"
+        if not reason and before >= 0:
+            if not self._watched:  # only now: four calls of the kernel, and most tunnels are short
+                self._watched = True
+                watch_peer(self._peer, limits.unacknowledged)
+            if has_vanished(self._peer, limits.unacknowledged):
+                reason = "vanished"
         if reason:
             self._owner.abort(reason)
         else:
