@@ -63,9 +63,7 @@ class HTTP1EndpointConnection(EndpointSocket):
         self._method, self._kind, self._left = b"", BodyKind.NONE, 0
         self._chunks: ChunkedReader | None = None
         self._unread, self._at = b"", 0  # of a response, from `_at` on; it waits for the next turn
-        self._eof = self._reset = (
-            False  # the endpoint has ended behind `_unread`; not in good order
-        )
+        self._eof = self._reset = False  # it has ended behind `_unread`; not in good order
 
     def __repr__(self) -> str:
         if self.closed or self.requester is None:
@@ -85,7 +83,8 @@ class HTTP1EndpointConnection(EndpointSocket):
         self.requester = requester
         self.uses += 1
         self._request = request
-        self.read_little(request.little)
+        if request.little is not self._little:
+            self.read_little(request.little)
         self._method = request.head.method
         self._request_done = done
         self._reusable = True
@@ -382,14 +381,16 @@ class HTTP1EndpointConnection(EndpointSocket):
     def _release(self, reusable: bool) -> None:
         # Before the requester hears of the end, so that its next request finds this connection
         # idle.
-        self.requester = None
+        self.requester = self._chunks = None
         self._reading_body = False
-        self._chunks = None
         self._unread = b""
         # The endpoint has not read the whole request.
         unsent = self._streamed and self.transport.get_write_buffer_size() > 0
         if reusable and self._request_done and not self.closed and not self._eof and not unsent:
-            self._go_home()
+            if self.paused:
+                self._go_home()
+            else:  # nearly always
+                self.home.release(self)
         else:
             self._drop()
 
