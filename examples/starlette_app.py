@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 import meshlib
-from meshlib_adapters.asgi import Gateway
+from meshlib_adapters.asgi import MeshMiddleware
 
 LABELS = {
     "com.docker.ucp.mesh.http.80": "external_route=http://shop.example.com,internal_port=8001"
@@ -34,7 +34,9 @@ async def own_page(request: Request) -> PlainTextResponse:
 def build_application() -> Starlette:
     """The application: one page, and the gateway in front of it."""
     mesh = meshlib.Mesh.from_labels(LABELS, ["127.0.0.1"], service="shop")
-    return Starlette(routes=[Route("/", own_page)], middleware=[Middleware(Gateway, mesh=mesh)])
+    return Starlette(
+        routes=[Route("/", own_page)], middleware=[Middleware(MeshMiddleware, mesh=mesh)]
+    )
 
 
 async def shop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -28,10 +28,10 @@ def run(program: str) -> str:
 
 def test_the_application_without_its_extra_says_what_to_install() -> None:
     said = run(
-        "import sys\nsys.modules['wsproto'] = None\nfrom meshlib_adapters.asgi import Gateway"
+        "import sys\nsys.modules['wsproto'] = None\nfrom meshlib_adapters.asgi import MeshApp"
     )
     assert said == (
-        "ModuleNotFoundError: Gateway needs wsproto, which is not installed; write: "
+        "ModuleNotFoundError: MeshApp needs wsproto, which is not installed; write: "
         "pip install 'meshlib-gateway[asgi]'"
     )
 
@@ -59,7 +59,7 @@ def test_the_readmes_application_runs_with_the_extra_that_the_readme_names() -> 
         '[asgi]"           # in an ASGI application: routes from code or files\n'
         in README.read_text()
     )
-    (block,) = [text for _, text in code_blocks(README) if "asgi import Gateway" in text]
+    (block,) = [text for _, text in code_blocks(README) if "asgi import MeshMiddleware" in text]
     others = modules_of("gateway") - modules_of("asgi") - {"starlette", "h11"}  # wsproto brings h11
     assert {"docker", "msgspec", "cryptography"} <= others
     assert run(program_without(others, block + "sys.exit('runs')")) == "runs"
@@ -84,10 +84,10 @@ def test_a_missing_library_is_named_with_an_extra_that_has_it(
 
 def test_a_name_is_loaded_from_its_module() -> None:
     assert load("os", "sep", "") == os.sep
-    assert "Gateway" in dir(asgi)
-    assert asgi.Gateway.__module__ == "meshlib_adapters.asgi.application"
-    with pytest.raises(AttributeError, match="no attribute 'Gate'"):
-        asgi.Gate  # noqa: B018
+    assert "MeshApp" in dir(asgi)
+    assert asgi.MeshApp.__module__ == "meshlib_adapters.asgi.application"
+    with pytest.raises(AttributeError, match="no attribute 'Mesh'"):
+        asgi.Mesh  # noqa: B018
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from meshlib.mesh import Mesh
 from meshlib.messages import FieldSection
 from meshlib.model import Snapshot
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.asgi import Gateway
+from meshlib_adapters.asgi import MeshApp
 from meshlib_adapters.asgi.types import Message, Scope
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.http1.front import HTTP1Front
@@ -342,7 +342,7 @@ class OverASGI:
 
     def __init__(self, stand: Stand) -> None:
         self._stand = stand
-        self._gateway = Gateway(mesh=stand.mesh, settings=stand.proxy.settings)
+        self._gateway = MeshApp(stand.mesh, settings=stand.proxy.settings)
         self._gateway.proxy = stand.proxy  # the one with an access log
         self._sent: list[Message] = []
         self._messages: asyncio.Queue[Message] = asyncio.Queue()

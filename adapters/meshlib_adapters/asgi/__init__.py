@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import meshlib_adapters.extras as extras
 
 if TYPE_CHECKING:
-    from meshlib_adapters.asgi.application import Gateway
+    from meshlib_adapters.asgi.application import MeshApp, MeshMiddleware
 
-__all__ = ["Gateway"]
+__all__ = ["MeshApp", "MeshMiddleware"]
 
 
 def __getattr__(name: str) -> object:
     # On first use, and not here, so that a missing extra is said by its name.
-    if name != "Gateway":
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = extras.load("meshlib_adapters.asgi.application", name, "asgi")
     globals()[name] = value

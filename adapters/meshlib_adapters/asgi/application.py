@@ -1,4 +1,6 @@
-"""`Gateway`: routing inside an ASGI server, alone or in front of another application."""
+"""`MeshApp` and `MeshMiddleware`: routing inside an ASGI server, alone or in front of another
+application.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from email.utils import formatdate
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypedDict, Unpack
 
 import anyio
 
@@ -37,7 +39,7 @@ from meshlib_adapters.proxy.local_responses import LocalResponse, local_error
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.turns import MESSAGE
 
-__all__ = ["Gateway"]
+__all__ = ["MeshApp", "MeshMiddleware"]
 
 _logger = logging.getLogger("meshlib.asgi")
 
@@ -45,11 +47,18 @@ _logger = logging.getLogger("meshlib.asgi")
 _NOBODYS: Final = ("no_route", "bad_authority")
 
 
-class Gateway:
-    """Routes requests and WebSockets by the current table.
+class Options(TypedDict, total=False):
+    """The keyword arguments of `MeshApp`."""
 
-    `Gateway(mesh=mesh)` is an application; `Gateway(app, mesh=mesh)` (so also Starlette's
-    `Middleware(Gateway, mesh=mesh)`) is middleware: what no route matches goes to `app`, untouched.
+    providers: Sequence[Provider]
+    settings: HTTPSettings | None
+    policy: ForwardingPolicy | None
+    startup_wait: float
+
+
+class MeshApp:
+    """An application that routes requests and WebSockets by the current table.
+
     `providers` are followed from the server's lifespan start to its end; where the server gives
     none (a mounted application), use `async with gateway:`. The client's address is what the server
     says in `scope["client"]`; trust proxies in one place only: switch the server's own reading of
@@ -60,15 +69,14 @@ class Gateway:
 
     def __init__(
         self,
-        app: ASGIApplication | None = None,
-        *,
         mesh: Mesh,
+        *,
         providers: Sequence[Provider] = (),
         settings: HTTPSettings | None = None,
         policy: ForwardingPolicy | None = None,
         startup_wait: float = 10.0,
     ) -> None:
-        self._app = app
+        self._app: ASGIApplication | None = None
         self._mesh = mesh
         self._providers = tuple(providers)
         if self._providers and mesh.on_error is None:
@@ -243,6 +251,18 @@ class Gateway:
             await asyncio.wait({sender})
             if not sender.cancelled():
                 sender.result()  # what `receive` raised is the server's to see
+
+
+class MeshMiddleware(MeshApp):
+    """`MeshApp` in front of the application `app`, which gets, untouched, what no route matches.
+
+    With Starlette and FastAPI: `Middleware(MeshMiddleware, mesh=mesh)`, or
+    `app.add_middleware(MeshMiddleware, mesh=mesh)`.
+    """
+
+    def __init__(self, app: ASGIApplication, *, mesh: Mesh, **options: Unpack[Options]) -> None:
+        super().__init__(mesh, **options)
+        self._app = app
 
 
 async def _send_body(

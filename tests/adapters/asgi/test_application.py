@@ -35,7 +35,7 @@ from meshlib.model import (
 )
 from meshlib.route_options import RouteOptions
 from meshlib.upstream_key import UpstreamKey
-from meshlib_adapters.asgi import Gateway
+from meshlib_adapters.asgi import MeshApp, MeshMiddleware
 from meshlib_adapters.config.http import HTTPSettings
 from tests.support.asgi_raw import Handler, backend, responding, talk
 
@@ -76,9 +76,9 @@ async def served(
     async def own(request: Request) -> PlainTextResponse:
         return PlainTextResponse("own")
 
-    app: object = Gateway(mesh=mesh, policy=policy, settings=settings)
+    app: object = MeshApp(mesh, policy=policy, settings=settings)
     if with_app:
-        app = Starlette(routes=[Page("/", own)], middleware=[Middleware(Gateway, mesh=mesh)])
+        app = Starlette(routes=[Page("/", own)], middleware=[Middleware(MeshMiddleware, mesh=mesh)])
     server = uvicorn.Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]
@@ -190,7 +190,7 @@ async def test_what_falls_through_leaves_nothing_behind() -> None:
     async def own(scope: Any, receive: Any, send: Any) -> None:
         called.append(scope["path"])
 
-    gateway = Gateway(own, mesh=Mesh(Snapshot.of([route("dead.test", 0)])))
+    gateway = MeshMiddleware(own, mesh=Mesh(Snapshot.of([route("dead.test", 0)])))
     before = asyncio.all_tasks()
     scope = {
         "type": "http",

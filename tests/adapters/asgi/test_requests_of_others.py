@@ -14,7 +14,7 @@ import pytest
 
 from meshlib.mesh import Mesh
 from meshlib.model import Snapshot
-from meshlib_adapters.asgi import Gateway
+from meshlib_adapters.asgi import MeshApp, MeshMiddleware
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.providers.provider import ProviderStatus
 
@@ -48,7 +48,7 @@ def status_of(routes: Any, changes: Message) -> object:
         sent.append(message)
 
     async def story() -> None:
-        gateway = Gateway(app, mesh=Mesh(routes), settings=HTTPSettings(max_body=5))
+        gateway = MeshMiddleware(app, mesh=Mesh(routes), settings=HTTPSettings(max_body=5))
         async with gateway:
             await gateway({**SCOPE, **changes}, receive, send)
 
@@ -128,7 +128,7 @@ async def nothing(*_: Any) -> Any:
 
 def test_a_server_without_lifespan_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
     async def story(entered: bool) -> None:
-        gateway = Gateway(nothing, mesh=Mesh(), providers=[Told("told", Snapshot())])
+        gateway = MeshMiddleware(nothing, mesh=Mesh(), providers=[Told("told", Snapshot())])
         scope = {**SCOPE, "headers": [(b"host", b"own.test")]}
         if entered:
             async with gateway:
@@ -152,7 +152,7 @@ def test_a_provider_that_fails_costs_the_others_nothing(caplog: pytest.LogCaptur
     async def story() -> None:
         providers = [Told("broken", fails=True), Told("sound", found)]
         # The wait for first snapshots ends when there is nobody left to wait for.
-        async with asyncio.timeout(20), Gateway(mesh=mesh, providers=providers, startup_wait=60):
+        async with asyncio.timeout(20), MeshApp(mesh, providers=providers, startup_wait=60):
             assert [route.host for route in mesh.routes] == ["other.test"]
 
     with caplog.at_level(logging.WARNING):

@@ -25,7 +25,7 @@ from meshlib.model import (
     Upstream,
 )
 from meshlib.upstream_key import UpstreamKey
-from meshlib_adapters.asgi import Gateway
+from meshlib_adapters.asgi import MeshApp
 from meshlib_adapters.asgi.scope import peer_of
 from meshlib_adapters.config.http import HTTPSettings
 
@@ -78,7 +78,7 @@ async def exchange(
         label="l",
         schema="hrm",
     )
-    gateway = Gateway(mesh=Mesh(Snapshot.of([Contribution("p/s", "s", 1, (route,))])), **options)
+    gateway = MeshApp(Mesh(Snapshot.of([Contribution("p/s", "s", 1, (route,))])), **options)
     sent: list[Message] = []
     left = iter(messages)
 

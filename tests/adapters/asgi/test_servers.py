@@ -30,7 +30,7 @@ from meshlib.model import (
     Upstream,
 )
 from meshlib.upstream_key import UpstreamKey
-from meshlib_adapters.asgi import Gateway
+from meshlib_adapters.asgi import MeshApp
 from tests.support.asgi_raw import backend, responding, talk
 
 pytestmark = pytest.mark.anyio
@@ -65,7 +65,7 @@ async def served(server: str, upstream: int) -> AsyncIterator[int]:
         label="l",
         schema="hrm",
     )
-    app: Any = Gateway(mesh=Mesh(Snapshot.of([Contribution("p/s", "s", 1, (route,))])))
+    app: Any = MeshApp(Mesh(Snapshot.of([Contribution("p/s", "s", 1, (route,))])))
     if server == "hypercorn":
         config = Bound()
         config.errorlog = None

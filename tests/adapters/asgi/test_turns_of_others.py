@@ -27,7 +27,7 @@ from meshlib.model import (
     Upstream,
 )
 from meshlib.upstream_key import UpstreamKey
-from meshlib_adapters.asgi import Gateway
+from meshlib_adapters.asgi import MeshApp
 from meshlib_adapters.asgi.types import Message as ASGIMessage
 from meshlib_adapters.asgi.types import Scope
 from meshlib_adapters.asgi.websocket import send_messages
@@ -48,13 +48,13 @@ def anyio_backend() -> str:
 
 
 @contextlib.asynccontextmanager
-async def gateway(handler: Handler) -> AsyncIterator[Gateway]:
+async def gateway(handler: Handler) -> AsyncIterator[MeshApp]:
     async with backend(handler) as port:
         upstream = Upstream(UpstreamKey("a", 80), (Endpoint("a.1", "127.0.0.1", port),))
         route = Route(
             HostPath("a.test"), ForwardTo(upstream), service="a", label="label", schema="hrm"
         )
-        async with Gateway(mesh=Mesh(Snapshot.of([Contribution("a", "a", 1, (route,))]))) as made:
+        async with MeshApp(Mesh(Snapshot.of([Contribution("a", "a", 1, (route,))]))) as made:
             yield made
 
 

@@ -24,7 +24,7 @@ from meshlib.model import (
     Upstream,
 )
 from meshlib.upstream_key import UpstreamKey
-from meshlib_adapters.asgi import Gateway as Application
+from meshlib_adapters.asgi import MeshApp
 from meshlib_adapters.providers.feed import Feed, log_failure, offer, publish_apart
 from meshlib_adapters.providers.provider import ProviderStatus
 
@@ -168,7 +168,7 @@ def test_a_provider_is_followed_beyond_a_snapshot_that_cannot_be_served(
 
     async def story() -> list[str]:
         mesh = Mesh()
-        async with Application(mesh=mesh, providers=[Provider()]):
+        async with MeshApp(mesh, providers=[Provider()]):
             return hosts(mesh)
 
     assert asyncio.run(story()) == ["b"]
