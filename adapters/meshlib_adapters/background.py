@@ -1,0 +1,127 @@
+"""`BackgroundLoop`: an event loop in a thread of its own, for code that has none: WSGI
+applications, synchronous clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import Final, NamedTuple, TypeVar, TypeVarTuple
+
+import anyio
+from anyio.from_thread import BlockingPortal
+
+__all__ = ["BackgroundLoop"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+# Held for a moment by the first call in a forked process.
+_forked: Final = threading.Lock()
+# Loops of a process that this one was forked from. Their sockets and their epoll are the parent's,
+# too, so nothing of them may be closed, and so they must not be collected either.
+_left_behind: Final[list[_Running]] = []
+
+
+class _Running(NamedTuple):
+    portal: BlockingPortal
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread
+
+
+class BackgroundLoop:
+    """An event loop of asyncio in a thread of its own, which the first `call` starts, and the first
+    one in a process that was forked, which has no threads, starts again.
+
+    Any thread may call any method. Nothing is started by making one, and the thread does not keep
+    the interpreter from ending. `name` is the thread's.
+    """
+
+    def __init__(self, name: str = "meshlib") -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._running: _Running | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, started if it was not."""
+        return self._started().loop
+
+    def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Run `function(*args)` in the loop, and return or raise what it does.
+
+        A caller that is interrupted (KeyboardInterrupt) cancels it. `RuntimeError` when called in
+        the loop's own thread, which would wait for itself; `concurrent.futures.CancelledError` when
+        `close` ends it.
+        """
+        future = self.begin(function, *args)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def begin(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Future[T]:
+        """Begin what `call` does, and return its future, whose `cancel` cancels it."""
+        running = self._started()
+        if running.thread is threading.current_thread():
+            raise RuntimeError("this is the background loop's own thread: await instead")
+        return running.portal.start_task_soon(function, *args)
+
+    def close(self) -> None:
+        """Cancel what still runs, and end the thread. Harmless when there is none; the next `call`
+        starts another.
+        """
+        self._notice_fork()
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None:
+            running.loop.call_soon_threadsafe(_stop, running.portal)
+            running.thread.join()
+
+    def _started(self) -> _Running:
+        self._notice_fork()
+        with self._lock:
+            running = self._running
+            if running is None:
+                started: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
+                thread = threading.Thread(
+                    target=_run, args=(started,), name=self._name, daemon=True
+                )
+                thread.start()
+                self._running = running = _Running(*started.result(), thread)
+            return running
+
+    def _notice_fork(self) -> None:
+        if self._process == os.getpid():
+            return
+        with _forked:
+            if self._process != os.getpid():
+                if self._running is not None:
+                    _left_behind.append(self._running)
+                self._running = None
+                self._lock = threading.Lock()  # nobody may be left to release the other one
+                self._process = os.getpid()
+
+
+def _run(started: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
+    async def serve() -> None:
+        async with BlockingPortal() as portal:
+            started.set_result((portal, asyncio.get_running_loop()))
+            await portal.sleep_until_stopped()
+
+    try:
+        anyio.run(serve)
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)
+
+
+def _stop(portal: BlockingPortal) -> None:
+    stopping = asyncio.ensure_future(portal.stop(cancel_remaining=True))
+    stopping.add_done_callback(asyncio.Task.result)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from concurrent.futures import CancelledError
+from concurrent.futures import Future as Outcome
+
+import pytest
+
+from meshlib_adapters.background import BackgroundLoop
+
+
+async def thread_of(number: int) -> tuple[int, str, bool]:
+    current = threading.current_thread()
+    return number, current.name, current.daemon
+
+
+def test_nothing_runs_before_the_first_call_and_nothing_after_the_end() -> None:
+    before = threading.active_count()
+    loop = BackgroundLoop("of a test")
+    assert threading.active_count() == before
+    assert loop.call(thread_of, 3) == (3, "of a test", True)
+    assert loop.call(thread_of, 4)[0] == 4
+    assert threading.active_count() == before + 1
+    loop.close()
+    loop.close()
+    assert threading.active_count() == before
+
+
+def test_a_call_after_the_end_starts_another_loop() -> None:
+    loop = BackgroundLoop()
+    first = loop.loop
+    loop.close()
+    try:
+        assert loop.loop is not first
+        assert first.is_closed()
+    finally:
+        loop.close()
+
+
+def test_a_call_raises_what_its_function_raises() -> None:
+    async def fail() -> None:
+        raise KeyError("of the function")
+
+    loop = BackgroundLoop()
+    try:
+        with pytest.raises(KeyError, match="of the function"):
+            loop.call(fail)
+        assert loop.call(thread_of, 1)[0] == 1
+    finally:
+        loop.close()
+
+
+def test_many_threads_share_one_loop() -> None:
+    loop = BackgroundLoop()
+    found: list[asyncio.AbstractEventLoop] = []
+    threads = [threading.Thread(target=lambda: found.append(loop.loop)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    loop.close()
+    assert len(found) == 16
+    assert len(set(map(id, found))) == 1
+
+
+def test_the_loops_own_thread_may_not_wait_for_itself() -> None:
+    loop = BackgroundLoop()
+
+    async def ask() -> None:
+        loop.call(thread_of, 1)
+
+    try:
+        with pytest.raises(RuntimeError, match="own thread"):
+            loop.call(ask)
+    finally:
+        loop.close()
+
+
+def test_the_end_cancels_what_still_runs() -> None:
+    loop = BackgroundLoop()
+    begun, ended = threading.Event(), threading.Event()
+
+    async def wait() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    outcome: Outcome[None] = loop.begin(wait)
+    assert begun.wait(5)
+    loop.close()
+    assert ended.is_set()
+    with pytest.raises(CancelledError):
+        outcome.result()
+
+
+def test_what_is_begun_can_be_cancelled() -> None:
+    loop = BackgroundLoop()
+    begun, ended = threading.Event(), threading.Event()
+
+    async def wait() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    try:
+        outcome = loop.begin(wait)
+        assert begun.wait(5)
+        outcome.cancel()
+        assert ended.wait(5)
+    finally:
+        loop.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_process_has_a_loop_of_its_own() -> None:
+    loop = BackgroundLoop()
+    parents = loop.loop
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            own = loop.loop
+            if own is not parents and loop.call(thread_of, 7)[0] == 7:
+                loop.close()
+                status = 0
+        finally:
+            os._exit(status)
+    try:
+        assert os.waitpid(child, 0)[1] == 0
+        assert loop.loop is parents
+        assert loop.call(thread_of, 1)[0] == 1
+    finally:
+        loop.close()
