@@ -306,7 +306,7 @@ class HTTP1Front(asyncio.Protocol):
             self._writer.refuse(error)
         finally:
             self._processing = False
-        if reader.full:
+        if reader.unread and reader.full:  # nearly never, and a property costs a call
             socket.pause(FULL)
         elif socket.paused:
             socket.unpause(FULL)

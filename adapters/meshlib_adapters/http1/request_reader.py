@@ -53,7 +53,7 @@ class RequestReader:
         buffer = self._buffer
         head = buffer.receive_data(self.unread, self._at)
         self._take_until(buffer.position)
-        self.skipped = buffer.skipped
+        self.skipped = isinstance(head, NeedData) and buffer.skipped
         return head
 
     def begin_body(self, fields: FieldSection) -> RequestBody:

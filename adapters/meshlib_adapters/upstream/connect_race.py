@@ -9,6 +9,7 @@ for the next request.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Final, Protocol
 
 from meshlib_adapters.observe.debug_lines import tell_endpoint, wanted
@@ -76,7 +77,8 @@ class ConnectRace:
         self.requester = requester
         self._tried = tried
         self._bound = bound
-        self._began = pool.loop.time()
+        # The clock of access records: uvloop's is a millisecond coarse.
+        self._began = monotonic()
         self._entrants: list[_Entrant] = []
         self._enter(pool)
 
@@ -111,9 +113,8 @@ class ConnectRace:
     def _go_on(self, last: EndpointPool, patience: int) -> bool:
         # With the next endpoint, if there is one, and no more than so many times the time for one
         # attempt have passed.
-        now = last.loop.time()
         limit = last.settings.connect * patience
-        if len(self._tried) >= _MAX_TRIED or now - self._began >= limit:
+        if len(self._tried) >= _MAX_TRIED or monotonic() - self._began >= limit:
             return False
         pool = self._state.following(self._tried)
         if pool is None:
@@ -132,7 +133,7 @@ class ConnectRace:
     def _end(self, pool: EndpointPool, connection: EndpointConnection) -> None:
         self.cancel()
         self.requester.pool = pool
-        self.requester.on_connection(connection, pool.loop.time() - self._began)
+        self.requester.on_connection(connection, monotonic() - self._began)
 
     def _enter(self, pool: EndpointPool) -> None:
         self._tried.append(pool)
