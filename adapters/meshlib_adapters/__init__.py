@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from meshlib_adapters.providers.file import FileProvider
     from meshlib_adapters.providers.provider import Provider, ProviderStatus
     from meshlib_adapters.proxy.proxy import Proxy
+    from meshlib_adapters.streams.sniff import sniff
+    from meshlib_adapters.streams.splice import splice
 
 # Each with the extra that its module needs ("": none).
 _PLACES = {
@@ -45,6 +47,8 @@ _PLACES = {
     "TCPListener": ("meshlib_adapters.listeners.tcp", ""),
     "TLSListener": ("meshlib_adapters.listeners.tls", ""),
     "UDPListener": ("meshlib_adapters.listeners.udp.listener", ""),
+    "sniff": ("meshlib_adapters.streams.sniff", ""),
+    "splice": ("meshlib_adapters.streams.splice", ""),
 }
 
 __all__ = [
@@ -61,6 +65,8 @@ __all__ = [
     "TCPListener",
     "TLSListener",
     "UDPListener",
+    "sniff",
+    "splice",
 ]
 
 

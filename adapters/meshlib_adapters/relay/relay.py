@@ -69,13 +69,13 @@ class Relay:
     Nobody else may watch them: an existing callback of `resources.readiness` for one of them is
     replaced.
 
-    `first` are bytes already read from `left`, sent before anything else. A FIN from one side is
-    passed on and leaves the other direction open; an RST, or any other error, becomes an RST to the
-    other side, after that side's data is delivered. `on_end(reset)` is called once, after the relay
-    itself has closed both sockets; `abort` does not call it. `tap` is given the data from `right`,
-    before it goes on, until it returns False; until then the kernel moves nothing by itself.
-    `last_active` is the loop's time of the last progress; `bytes_right` and `bytes_left` count
-    delivered bytes.
+    `first` are bytes already read from `left`, sent before anything else, `first_left` those read
+    from `right`. A FIN from one side is passed on and leaves the other direction open; an RST, or
+    any other error, becomes an RST to the other side, after that side's data is delivered.
+    `on_end(reset)` is called once, after the relay itself has closed both sockets; `abort` does not
+    call it. `tap` is given the data from `right`, before it goes on, until it returns False; until
+    then the kernel moves nothing by itself. `last_active` is the loop's time of the last progress;
+    `bytes_right` and `bytes_left` count delivered bytes.
     """
 
     __slots__ = (
@@ -98,6 +98,7 @@ class Relay:
         on_end: Callable[[bool], None],
         *,
         first: bytes = b"",
+        first_left: bytes = b"",
         tap: Callable[[memoryview], bool] | None = None,
     ) -> None:
         self.clock = loop.time
@@ -109,7 +110,7 @@ class Relay:
         self._rightward = _Direction(self, left, right)
         self._leftward = _Direction(self, right, left)
         self._leftward.tap = tap
-        self._leftward.start()
+        self._leftward.start(first_left)
         self._rightward.start(first)
 
     @property
