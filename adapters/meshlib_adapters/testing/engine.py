@@ -2,42 +2,57 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import copy
 import itertools
 import json
 import queue
+import shutil
+import tempfile
 import threading
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from meshlib_adapters.testing.server import EngineServer, Fault
+from meshlib_adapters.testing.calls import ScriptedCalls
+from meshlib_adapters.testing.objects import (
+    Place,
+    check_ports,
+    container_json,
+    host_of,
+    network_json,
+    service_json,
+    task_json,
+)
+from meshlib_adapters.testing.rolling import UpdateStep, rolling_update
+from meshlib_adapters.testing.server import EngineServer
 
 __all__ = ["FakeEngine"]
 
-_ALLOWED = frozenset(
-    {"/version", "/events", "/containers/json", "/services", "/tasks", "/networks"}
-)
-_CREATED = "2017-03-01T10:00:00.000000000Z"
 
+class FakeEngine(ScriptedCalls):
+    """A Docker engine on a Unix socket, in threads of its own, from the entry of its context to the
+    end. A call that a gateway must never make raises AssertionError there.
 
-class FakeEngine:
-    """Context manager; the engine listens on `path` inside it. A call that a gateway must never
-    make raises on exit.
+        with FakeUpstream("shop-1", port=8080) as upstream, FakeEngine() as engine:
+            engine.service("shop", labels=LABELS, tasks=[upstream])
+            provider = SwarmProvider(engine.url, allow_loopback_for_tests=True)
+
+    `path` is that of its socket (None: in a directory of its own). `service`, `container` and
+    `network` are short for what most tests want; what begins with `add_` says more.
 
     `services`, `tasks`, `networks`, `nodes` and `containers` hold the engine's responses, and may
     be changed at any time (under `lock`); the methods keep them consistent and send the events a
-    real engine sends. `calls` counts calls by path, `queries` has the last thousand of each.
+    real engine sends. With `deaf` set all events are lost. `calls` counts calls by path, `queries`
+    has the last thousand of each.
     """
 
-    def __init__(self, path: str | Path, *, api_version: str = "1.45") -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path | None = None, *, api_version: str = "1.45") -> None:
+        self._directory = tempfile.mkdtemp(prefix="engine-") if path is None else None
+        self.path = Path(self._directory or "", "docker.sock") if path is None else Path(path)
         self.url = f"unix://{self.path}"
-        self.lock = threading.RLock()
+        super().__init__()
         self.version: object = {
             "Version": "28.0",
             "ApiVersion": api_version,
@@ -59,11 +74,7 @@ class FakeEngine:
             {"ID": "node1", "Status": {"State": "ready"}, "Spec": {"Availability": "active"}}
         ]
         self.containers: list[dict[str, Any]] = []
-        self.calls: dict[str, int] = {}
-        self.queries: dict[str, collections.deque[dict[str, str]]] = {}
-        self.forbidden: list[str] = []
         self.deaf = False
-        self._faults: dict[str, Fault] = {}
         self._subscribers: set[queue.SimpleQueue[bytes | None]] = set()
         self._numbers = itertools.count(1)
         self._server: EngineServer | None = None
@@ -79,6 +90,8 @@ class FakeEngine:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
         if error is None and self.forbidden:
             raise AssertionError(f"calls that a gateway must not make: {', '.join(self.forbidden)}")
 
@@ -102,23 +115,6 @@ class FakeEngine:
         server.shutdown()
         server.end_connections()
         server.server_close()
-
-    def fault(self, path: str, fault: Fault) -> None:
-        """Make `path` respond as `fault` describes from now on."""
-        with self.lock:
-            self._faults[path] = fault
-
-    def lift(self, path: str | None = None) -> None:
-        """Lift the fault on `path`, or all faults; hanging calls get their responses."""
-        with self.lock:
-            for name in [path] if path else list(self._faults):
-                if fault := self._faults.pop(name, None):
-                    fault.lifted.set()
-
-    def count(self, path: str) -> int:
-        """Number of requests for `path`."""
-        with self.lock:
-            return self.calls.get(path, 0)
 
     @property
     def subscribers(self) -> int:
@@ -158,20 +154,9 @@ class FakeEngine:
     ) -> str:
         """Add a network and return its id; without `subnet` the engine reports none."""
         identity = f"net{next(self._numbers)}"
-        labels = {"com.docker.ucp.mesh.http": "true"} if mesh else {}
-        scope = "swarm" if driver == "overlay" else "local"
         with self.lock:
             self.networks.append(
-                {
-                    "Id": identity,
-                    "Name": name,
-                    "Driver": driver,
-                    "Scope": scope,
-                    "Ingress": False,
-                    "Labels": labels,
-                    "Attachable": True,
-                    "IPAM": {"Driver": "default", "Config": [{"Subnet": subnet}] if subnet else []},
-                }
+                network_json(identity, name, mesh=mesh, driver=driver, subnet=subnet)
             )
         self.emit("network", "create", identity, name=name, type=driver)
         return identity
@@ -184,39 +169,47 @@ class FakeEngine:
         *,
         replicas: int = 1,
         running: bool = True,
+        tasks: Sequence[Place] = (),
     ) -> str:
         """Add a service on networks given by id, and return its id; its tasks run at once, or not
-        before `run_tasks`.
+        before `run_tasks`. They are at `tasks`, as many as there are, further ones nowhere (10.x).
         """
         identity = f"svc{next(self._numbers)}"
-        attachments = [{"Target": network} for network in networks]
-        service = {
-            "ID": identity,
-            "Version": {"Index": next(self._numbers)},
-            "CreatedAt": _CREATED,
-            "UpdatedAt": _CREATED,
-            "Spec": {
-                "Name": name,
-                "Labels": dict(labels),
-                "TaskTemplate": {"ContainerSpec": {"Image": "example:1"}, "Networks": attachments},
-                "Mode": {"Replicated": {"Replicas": replicas}},
-                "EndpointSpec": {"Mode": "vip"},
-            },
-            "Endpoint": {
-                "Spec": {"Mode": "vip"},
-                "VirtualIPs": [
-                    {"NetworkID": n, "Addr": f"10.9.0.{next(self._numbers) % 250 + 1}/24"}
-                    for n in networks
-                ],
-            },
-        }
+        virtual = {n: f"10.9.0.{next(self._numbers) % 250 + 1}/24" for n in networks}
+        version = next(self._numbers)
+        service = service_json(
+            identity, name, labels, version=version, replicas=replicas, virtual=virtual
+        )
+        check_ports(name, labels, tasks)
         with self.lock:
             self.services.append(service)
-            self._plan_tasks(service)
+            self._plan_tasks(service, tasks)
             if running:
                 self.run_tasks(name)
         self.emit("service", "create", identity, name=name)
         return identity
+
+    def service(
+        self,
+        name: str,
+        *,
+        labels: Mapping[str, str],
+        tasks: Sequence[Place],
+        network: str = "front",
+    ) -> str:
+        """Add a service of one running task at each of `tasks`, on a network of the mesh that is
+        made if need be, and return its id. The port of all is that of the labels: ValueError where
+        one listens on another.
+        """
+        return self.add_service(
+            name, labels, [self.network(network)], replicas=len(tasks), tasks=tasks
+        )
+
+    def network(self, name: str = "front", *, driver: str = "overlay") -> str:
+        """The id of a network of the mesh, which is made if it is not there."""
+        with self.lock:
+            found = (str(one["Id"]) for one in self.networks if one["Name"] == name)
+            return next(found, "") or self.add_network(name, driver=driver)
 
     def update_labels(self, name: str, labels: Mapping[str, str]) -> None:
         """Replace the labels of a service."""
@@ -225,15 +218,40 @@ class FakeEngine:
             service["Spec"]["Labels"] = dict(labels)
         self.emit("service", "update", service["ID"], name=name)
 
-    def scale(self, name: str, replicas: int, *, running: bool = True) -> None:
-        """Change the wanted number of tasks; surplus ones end at once."""
+    def scale(
+        self, name: str, replicas: int, *, running: bool = True, tasks: Sequence[Place] = ()
+    ) -> None:
+        """Change the wanted number of tasks; new ones are at `tasks`, surplus ones end at once."""
         with self.lock:
             service = self._service(name)
+            check_ports(name, service["Spec"]["Labels"], tasks)
             service["Spec"]["Mode"]["Replicated"]["Replicas"] = replicas
-            self._plan_tasks(service)
+            self._plan_tasks(service, tasks)
             if running:
                 self.run_tasks(name)
         self.emit("service", "update", service["ID"], name=name, **{"replicas.new": str(replicas)})
+
+    def rolling_update(
+        self,
+        name: str,
+        tasks: Sequence[Place],
+        *,
+        order: Literal["stop-first", "start-first"] = "stop-first",
+    ) -> Iterator[UpdateStep]:
+        """Replace the running tasks of a service by those at `tasks`, one after the other, a step
+        for each value that is taken; when none is left, the update is over. Raises ValueError
+        unless there are as many of the ones as of the others.
+
+            for step in engine.rolling_update("shop", [next_one, next_two]):
+                assert client.get("http://shop.example.com/").status_code == 200
+        """
+        with self.lock:
+            service = self._service(name)
+            check_ports(name, service["Spec"]["Labels"], tasks)
+            old = self._running(service)
+        if len(old) != len(tasks):
+            raise ValueError(f"{name} has {len(old)} running tasks; {len(tasks)} are to come")
+        return rolling_update(self, service, old, tasks, self._new_task, order)
 
     def remove_service(self, name: str) -> None:
         """Remove a service and its tasks."""
@@ -256,35 +274,36 @@ class FakeEngine:
     def _service(self, name: str) -> dict[str, Any]:
         return next(service for service in self.services if service["Spec"]["Name"] == name)
 
-    def _plan_tasks(self, service: dict[str, Any]) -> None:
-        wanted = service["Spec"]["Mode"]["Replicated"]["Replicas"]
-        own = [
+    def _running(self, service: dict[str, Any]) -> list[dict[str, Any]]:
+        return [
             task
             for task in self.tasks
             if task["ServiceID"] == service["ID"] and task["DesiredState"] == "running"
         ]
+
+    def _plan_tasks(self, service: dict[str, Any], places: Sequence[Place] = ()) -> None:
+        wanted = service["Spec"]["Mode"]["Replicated"]["Replicas"]
+        own = self._running(service)
         for task in own[wanted:]:
             task["DesiredState"] = task["Status"]["State"] = "shutdown"
+        at = iter(places)
         for slot in range(len(own) + 1, wanted + 1):
-            number = next(self._numbers)
-            attachments = [
-                {
-                    "Network": {
-                        "ID": entry["Target"],
-                        "Spec": {"Name": self._network_name(entry["Target"])},
-                    },
-                    "Addresses": [f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}/24"],
-                }
-                for entry in service["Spec"]["TaskTemplate"]["Networks"]
-            ]
-            self.tasks.append(
-                {
-                    "ID": f"task{number}", "ServiceID": service["ID"], "Slot": slot,
-                    "NodeID": "node1", "CreatedAt": _CREATED, "DesiredState": "running",
-                    "Status": {"State": "preparing", "ContainerStatus": {}},
-                    "Spec": {"ContainerSpec": {}}, "NetworksAttachments": attachments,
-                }
-            )  # fmt: skip
+            self._new_task(service, slot, next(at, None))
+
+    def _new_task(
+        self, service: dict[str, Any], slot: int, place: Place | None = None
+    ) -> dict[str, Any]:
+        number = next(self._numbers)
+        networks = {
+            entry["Target"]: self._network_name(entry["Target"])
+            for entry in service["Spec"]["TaskTemplate"]["Networks"]
+        }
+        nowhere = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        address = nowhere if place is None else host_of(place)
+        task = task_json(number, service["ID"], slot, networks, address)
+        with self.lock:
+            self.tasks.append(task)
+        return task
 
     def _network_name(self, identity: str) -> str:
         return next(
@@ -305,25 +324,24 @@ class FakeEngine:
         in each.
         """
         number = next(self._numbers)
-        identity = f"{number:064x}"
         with self.lock:
             ids = {str(network["Name"]): str(network["Id"]) for network in self.networks}
-            self.containers.append(
-                {
-                    "Id": identity, "Names": [f"/{name}"], "Image": "example:1",
-                    "Labels": dict(labels), "State": "running", "Status": "Up 2 seconds",
-                    "Created": 1488362400 + number,
-                    "Ports": [{"PrivatePort": port, "Type": "tcp"} for port in ports],
-                    "NetworkSettings": {
-                        "Networks": {
-                            name: {"NetworkID": ids.get(name, name), "IPAddress": address}
-                            for name, address in networks.items()
-                        }
-                    },
-                }
-            )  # fmt: skip
+            placed = {one: (ids.get(one, one), address) for one, address in networks.items()}
+            container = container_json(number, name, labels, placed, ports)
+            self.containers.append(container)
+        identity = str(container["Id"])
         self.emit("container", "start", identity, name=name)
         return identity
+
+    def container(
+        self, name: str, *, labels: Mapping[str, str], at: Place, network: str = "front"
+    ) -> str:
+        """Add a running container that listens `at` a place, on a network of the mesh that is made
+        if need be, and return its id. Its port is that of the labels, as with `service`.
+        """
+        check_ports(name, labels, [at])
+        self.network(network, driver="bridge")
+        return self.add_container(name, labels, {network: host_of(at)})
 
     def stop_container(self, name: str) -> None:
         """End a container; it stays in the list of all."""
@@ -346,21 +364,6 @@ class FakeEngine:
         return next(one for one in self.containers if one["Names"] == [f"/{name}"])
 
     # Queries from the connections
-
-    def begin(self, method: str, path: str, query: str = "") -> Fault | None:
-        """Count a call, and return its fault, if any."""
-        with self.lock:
-            found = self.queries.setdefault(path, collections.deque(maxlen=1000))
-            found.append(dict(urllib.parse.parse_qsl(query)))
-            self.calls[path] = self.calls.get(path, 0) + 1
-            if method != "GET" or path not in _ALLOWED:
-                self.forbidden.append(f"{method} {path}")
-            fault = self._faults.get(path)
-            if fault is not None and fault.times is not None:
-                fault.times -= 1
-                if fault.times <= 0:
-                    del self._faults[path]
-            return fault
 
     def response(self, path: str, query: str = "") -> object:
         """The response of a healthy engine."""

@@ -15,12 +15,14 @@ from meshlib.discovery.engine.records import IPNetwork, NetworkRecord
 
 __all__ = ["is_refused", "refusal", "refusal_in"]
 
+_LOOPBACK: Final = "a loopback address"
+
 # The registries of special-purpose addresses (RFC 6890 and IANA), as far as no container can have
 # them, and the addresses at which clouds tell machines their secrets. The first that holds an
 # address gives the reason.
 _REFUSED: Final = (
     ("0.0.0.0/8", "an address of this host (RFC 1122)"),
-    ("127.0.0.0/8", "a loopback address"),
+    ("127.0.0.0/8", _LOOPBACK),
     ("169.254.0.0/16", "a link-local address, where clouds have their metadata services"),
     ("100.100.100.200/32", "the metadata service of a cloud"),
     ("168.63.129.16/32", "the metadata service of a cloud"),
@@ -30,7 +32,7 @@ _REFUSED: Final = (
     ("255.255.255.255/32", "the broadcast address"),
     ("240.0.0.0/4", "a reserved address (RFC 1112)"),
     ("::/128", "the unspecified address"),
-    ("::1/128", "a loopback address"),
+    ("::1/128", _LOOPBACK),
     ("::ffff:0:0/96", "an IPv4 address in another form (IPv4-mapped)"),
     ("::ffff:0:0:0/96", "an IPv4 address in another form (IPv4-translated)"),
     ("64:ff9b::/96", "an IPv4 address in another form (NAT64, RFC 6052)"),
@@ -86,11 +88,12 @@ def refusal(address: str) -> str:
 def refusal_in(network: NetworkRecord | None, address: str) -> str:
     """The same for an address in `network` (None: `refusal` alone): it has to be inside the
     subnets, where those are known, and must be neither the network's own address nor one that the
-    gateway or its host has there.
+    gateway or its host has there. Where a test permits loopback addresses (`network.loopback`), one
+    of those has nothing against it.
     """
     why = refusal(address)
     if why or network is None:
-        return why
+        return "" if why == _LOOPBACK and network is not None and network.loopback else why
     if address in network.gateways:
         return f"the address of the host, or of a router, in the network {network.name}"
     if address in network.taken:

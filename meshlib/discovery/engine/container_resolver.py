@@ -383,7 +383,7 @@ def _upstreams(
 
 def _names(group: Group, locate: _Locate) -> Iterator[NameRecord]:
     found = {
-        (place.network, name, place.address)
+        (place.network, name, place.address, here.loopback)
         for container in group
         if container.state == "running"
         for place in container.addresses
@@ -393,5 +393,6 @@ def _names(group: Group, locate: _Locate) -> Iterator[NameRecord]:
         if (here := locate(place)).reachable is not False and not is_refused(place.address, here)
         for name in place.names
     }
-    for network, name, address in sorted(found):
-        yield from name_records(network, [name], {NameKind.CONTAINER: [address]})
+    for network, name, address, loopback in sorted(found):
+        addresses = {NameKind.CONTAINER: [address]}
+        yield from name_records(network, [name], addresses, loopback=loopback)

@@ -206,14 +206,20 @@ def with_malformed(
 
 
 def name_records(
-    network: str, names: Iterable[str], addresses: Mapping[NameKind, Iterable[str]]
+    network: str,
+    names: Iterable[str],
+    addresses: Mapping[NameKind, Iterable[str]],
+    *,
+    loopback: bool = False,
 ) -> Iterator[NameRecord]:
     """For each of `names` a record of each kind in `addresses`, in order; made while they are read.
 
     Addresses are in a stable order. Those that are refused are left out: whoever looks up a name
-    means to connect. A name longer than any that can be looked up has no record.
+    means to connect; `loopback` is that of the network. A name longer than any that can be looked
+    up has no record.
     """
-    usable = {kind: _usable(found) for kind, found in addresses.items()}
+    where = NetworkRecord("", network, loopback=loopback)
+    usable = {kind: _usable(found, where) for kind, found in addresses.items()}
     for name in names:
         if len(name) <= MAX_HOST:
             yield from (
@@ -221,8 +227,8 @@ def name_records(
             )
 
 
-def _usable(addresses: Iterable[str]) -> tuple[str, ...]:
-    found = {address for address in addresses if not is_refused(address)}
+def _usable(addresses: Iterable[str], network: NetworkRecord) -> tuple[str, ...]:
+    found = {address for address in addresses if not is_refused(address, network)}
     return tuple(sorted(found, key=lambda a: (":" in a, ipaddress.ip_address(a).packed)))
 
 

@@ -21,6 +21,8 @@ class ResolveOptions:
     reaches every network, whatever it is on. `use_vip`: the service's virtual address instead of
     its tasks' (no stickiness, no health of our own). `published_ports`: the ports that services
     publish are TCP and UDP routes, without a label. `limits`: what services may have.
+    `loopback_for_tests`: tasks and containers may have loopback addresses, as those of an engine
+    that a test has made up do; a gateway never sets it.
     """
 
     network_label: str = LABEL
@@ -30,3 +32,4 @@ class ResolveOptions:
     use_vip: bool = False
     published_ports: bool = False
     limits: DiscoveryLimits = field(default_factory=DiscoveryLimits)
+    loopback_for_tests: bool = False

@@ -86,8 +86,8 @@ def find_own_networks(
     surroundings: Surroundings | None,
     options: ResolveOptions,
 ) -> Whereabouts:
-    """The `networks` with `reachable`, `gateway_on`, `gateway` and `taken` set, and the gateway
-    among the `presences`. Without `surroundings`, `options.reachable` is the only source.
+    """The `networks` with `reachable`, `gateway_on`, `gateway`, `taken` and `loopback` set, and the
+    gateway among the `presences`. Without `surroundings`, `options.reachable` is the only source.
     """
     interfaces = _interfaces(surroundings)
     taken = _taken(networks.values(), interfaces)
@@ -135,6 +135,7 @@ def find_own_networks(
             gateway_on=names if off else (),
             gateway=tuple(sorted(itself)) if off else (),
             taken=taken.get(network.id, frozenset()),
+            loopback=options.loopback_for_tests,
         )
 
     found = {identity: placed(network) for identity, network in networks.items()}

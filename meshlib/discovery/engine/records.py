@@ -55,7 +55,7 @@ class NetworkRecord:
     `meshlib.discovery.engine.own_networks` sets the rest: `reachable` says whether the gateway is
     on this network (None: not known), `gateway_on` the names of the networks that it is on instead,
     and `gateway` the containers and services that the gateway is; `taken` are its own addresses
-    here.
+    here. `loopback` is `ResolveOptions.loopback_for_tests`.
     """
 
     id: str
@@ -69,6 +69,7 @@ class NetworkRecord:
     gateway_on: tuple[str, ...] = ()
     gateway: tuple[str, ...] = ()
     taken: frozenset[str] = frozenset()
+    loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
 from meshlib.bounds import bounded_name
@@ -372,18 +373,15 @@ def _names(
             NameKind.SERVICE: addresses if service.dnsrr or not virtual else virtual,
             NameKind.TASKS: addresses,
         }
+        records = partial(name_records, network.name, loopback=network.loopback)
         others = aliases.get(network.id, set()) | aliases.get(network.name, set())
         # Its own name first, so that no number of others leaves it out.
-        yield from name_records(
-            network.name, [service.name, *sorted(others - {service.name})], addresses_of
-        )
+        yield from records([service.name, *sorted(others - {service.name})], addresses_of)
         for task, address in active:
             own = {
                 f"{service.name}.{task.slot or task.node_id}.{task.id}",
                 task.container_id[:12],
             } - {""}
-            yield from name_records(network.name, sorted(own), {NameKind.CONTAINER: [address]})
+            yield from records(sorted(own), {NameKind.CONTAINER: [address]})
         if service.hostname:
-            yield from name_records(
-                network.name, [service.hostname], {NameKind.CONTAINER: addresses}
-            )
+            yield from records([service.hostname], {NameKind.CONTAINER: addresses})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from meshlib.discovery.engine.container_resolver import ContainerResolver
 from meshlib.discovery.engine.containers import parse_containers
@@ -43,8 +44,8 @@ class ContainerProvider(EngineWatch):
     """Provider of the routes that the labels of an engine's own containers ask for; a Swarm's tasks
     among them are left to `SwarmProvider`.
 
-    `url`, `surroundings` and `max_response` as for `SwarmProvider`. A poll is two calls
-    (containers, networks), however many there are of each.
+    `url`, `surroundings`, `max_response` and `allow_loopback_for_tests` as for `SwarmProvider`. A
+    poll is two calls (containers, networks), however many there are of each.
     """
 
     def __init__(
@@ -56,8 +57,12 @@ class ContainerProvider(EngineWatch):
         clock: Callable[[], float] = time.monotonic,
         surroundings: Callable[[EngineAddress], Surroundings] = find_surroundings,
         max_response: int = MAX_RESPONSE,
+        allow_loopback_for_tests: bool = False,
     ) -> None:
         self._engine = address = find_engine(url)
+        options = options or ResolveOptions()
+        if allow_loopback_for_tests:
+            options = replace(options, loopback_for_tests=True)
         self._resolver = ContainerResolver(f"docker:{address}", options)
         self._surroundings = surroundings
         super().__init__(

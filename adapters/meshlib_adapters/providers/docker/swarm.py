@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.own_networks import Surroundings
@@ -41,7 +42,10 @@ class SwarmProvider(EngineWatch):
     goes to the status. A poll is three calls (services, tasks, networks), however many there are of
     each. `surroundings` returns where the gateway is, before each poll. A list of more than
     `max_response` bytes is not read; the previous snapshot stays in force, and the status names the
-    list.
+    list. `allow_loopback_for_tests`: tasks may be at loopback addresses, which an engine must
+    otherwise never lead to (whoever may write to it could reach what listens on this machine
+    alone). For an engine of your own tests (`meshlib_adapters.testing`); no setting, label or
+    variable grants it.
     """
 
     def __init__(
@@ -53,8 +57,12 @@ class SwarmProvider(EngineWatch):
         clock: Callable[[], float] = time.monotonic,
         surroundings: Callable[[EngineAddress], Surroundings] = find_surroundings,
         max_response: int = MAX_RESPONSE,
+        allow_loopback_for_tests: bool = False,
     ) -> None:
         self._engine = address = find_engine(url)
+        options = options or ResolveOptions()
+        if allow_loopback_for_tests:
+            options = replace(options, loopback_for_tests=True)
         self._resolver = SwarmResolver(f"swarm:{address}", options)
         self._surroundings = surroundings
         super().__init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -138,6 +139,20 @@ def test_in_a_network_only_its_own_pass(
     )
     network = NetworkRecord("n1", "shop", subnets=(subnet,))
     assert is_refused(str(address), network) or address in subnet
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
+def test_a_test_may_permit_loopback_addresses_whatever_the_network(address: str) -> None:
+    assert is_refused(address, NET)
+    permitted = replace(NET, loopback=True, taken=NET.taken | {address})
+    assert refusal_in(permitted, address) == ""
+
+
+@pytest.mark.parametrize(
+    "address", ["::ffff:127.0.0.1", "169.254.169.254", "0.0.0.0", "10.0.1.1", "10.0.1.7", "x"]
+)
+def test_that_permission_is_for_loopback_addresses_alone(address: str) -> None:
+    assert refusal_in(replace(NET, loopback=True), address) == refusal_in(NET, address) != ""
 
 
 @given(st.text())

@@ -689,3 +689,14 @@ def test_a_removed_container_is_known_for_a_while() -> None:
     assert look(61.0) == []
     assert look(62.0, container(1)) == here
     assert look(None) == []
+
+
+def test_loopback_addresses_of_containers_are_for_tests_alone() -> None:
+    place = ContainerAddress("", "front", "127.0.0.9", ("c1",))
+    there = replace(container(1), addresses=(place,))
+    refused = resolve(there)
+    assert (endpoints(refused), refused.names) == ([[]], ())
+    permitted = resolve(there, options=ResolveOptions(loopback_for_tests=True))
+    assert endpoints(permitted) == [[("c1", "127.0.0.9:80", "ready")]]
+    assert permitted.diagnostics == ()
+    assert [record.addresses for record in permitted.names] == [("127.0.0.9",)]

@@ -137,6 +137,12 @@ def test_names_never_lead_to_the_gateway_itself() -> None:
     assert record.addresses == ("10.0.0.9",)
 
 
+def test_where_a_test_permits_it_names_lead_to_loopback_addresses() -> None:
+    found = ["127.0.0.1", "10.0.0.9", "169.254.169.254", "::ffff:127.0.0.1"]
+    (record,) = name_records("front", ["shop"], {NameKind.TASKS: found}, loopback=True)
+    assert record.addresses == ("10.0.0.9", "127.0.0.1")
+
+
 def test_a_name_that_nobody_can_ask_for_has_no_record_and_each_kind_has_one() -> None:
     records = list(
         name_records(

@@ -11,3 +11,4 @@ def test_the_defaults_are_those_of_hrm() -> None:
     assert options.networks == frozenset()
     assert options.reachable is None
     assert not options.use_vip
+    assert not options.loopback_for_tests

@@ -728,3 +728,14 @@ def test_a_service_with_the_network_of_its_hosts_is_told_what_to_write() -> None
     assert said.code == NO_ADDRESS.code
     assert 'endpoints: ["HOST:PORT"]' in said.hint
     assert codes(resolve(service, replace(on_host, on_host=False))) == [OFF_NETWORK.code]
+
+
+def test_loopback_addresses_of_tasks_are_for_tests_alone() -> None:
+    there = replace(task(1), addresses=(("n1", "127.0.0.9"),))
+    refused = resolve(SHOP, there)
+    assert (endpoints(refused), len(codes(refused))) == ([], 1)
+    assert "127.0.0.9" not in [one for record in refused.names for one in record.addresses]
+    permitted = resolve(SHOP, there, options=ResolveOptions(loopback_for_tests=True))
+    assert endpoints(permitted) == [("shop.1", "127.0.0.9:80", "ready")]
+    assert permitted.diagnostics == ()
+    assert ("127.0.0.9",) in [record.addresses for record in permitted.names]
