@@ -22,7 +22,7 @@ from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.asgi.types import Scope
 from meshlib_adapters.config.http import HTTPSettings
 
-__all__ = ["addresses_of", "is_multiplexed", "peer_of", "request_head_of"]
+__all__ = ["addresses_of", "is_multiplexed", "peer_of", "request_head_of", "routing_head_of"]
 
 # What belongs to the handshake that the server has made with the client; ours with the upstream is
 # made anew.
@@ -79,6 +79,18 @@ def possible_heads_of(scope: Scope) -> Iterator[RequestHead]:
             with contextlib.suppress(ProtocolError):
                 yield head_of(b"GET", target, 1 if host else 0, section_of(host))
                 break
+
+
+def routing_head_of(scope: Scope) -> RequestHead | None:
+    """The head by which a table routes an `http` or `websocket` scope, with no field but its Host;
+    None where there is no telling: a target or a Host that cannot be read, or several Hosts.
+    """
+    host = [(b"host", bytes(value)) for name, value in scope["headers"] if _is_host(name)]
+    try:
+        method = _ascii(scope.get("method", "GET"))
+        return head_of(method, _target(scope), 1 if host else 0, section_of(host))
+    except ProtocolError:
+        return None
 
 
 def _is_host(name: Any) -> bool:

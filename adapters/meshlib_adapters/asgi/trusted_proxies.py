@@ -1,0 +1,83 @@
+"""`TrustedProxies`: the client that trusted proxies name, for an application behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Final
+
+from meshlib.client_claims import ForwardingPolicy, Peer, is_secure, is_trusted
+from meshlib.errors import ConfigurationError, ProtocolError
+from meshlib.forwarded import x_forwarded
+from meshlib.http1 import section_of
+from meshlib.messages import FieldSection
+from meshlib_adapters.asgi.scope import peer_of
+from meshlib_adapters.asgi.types import ASGIApplication, Receive, Scope, Send
+from meshlib_adapters.config.readers import read_proxies
+
+__all__ = ["TrustedProxies"]
+
+_FORWARDED: Final = (b"forwarded",)
+_X_FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto")
+
+
+class TrustedProxies:
+    """Sets `client` and `scheme` of a scope by what the proxies in `trusted` claim: addresses,
+    networks, and "unix:" for the other end of a Unix socket. Claims of all others are not read.
+
+        app = TrustedProxies(app, ["10.0.0.0/8"])
+
+    They are read from X-Forwarded-For and X-Forwarded-Proto or, with `forwarded`, from Forwarded
+    alone (RFC 7239): name the one that your proxy writes, for it passes the other one on as the
+    client sent it. The client is the last address that is not a trusted proxy; its port is 0. The
+    fields stay as they came. Raises `ConfigurationError`.
+    """
+
+    def __init__(
+        self, app: ASGIApplication, trusted: Sequence[str], *, forwarded: bool = False
+    ) -> None:
+        try:
+            self._policy = ForwardingPolicy(trusted_proxies=read_proxies(list(trusted)))
+        except ValueError as error:
+            hint = 'write ["10.0.0.0/8"]'
+            raise ConfigurationError(str(error), where="TrustedProxies", hint=hint) from None
+        self._forwarded = forwarded
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI entrance."""
+        if scope["type"] in ("http", "websocket"):
+            peer = peer_of(scope, self._policy)
+            if peer.trusted:
+                scope = {**scope, **self._claims(scope, peer)}
+        await self.app(scope, receive, send)
+
+    def _claims(self, scope: Scope, peer: Peer) -> Scope:
+        wanted = _FORWARDED if self._forwarded else _X_FORWARDED
+        pairs = [(name, value) for name, value in scope["headers"] if name.lower() in wanted]
+        if self._forwarded:
+            pairs = x_forwarded([value for _, value in pairs])
+        try:
+            fields = section_of(pairs)
+        except ProtocolError:
+            return {}
+        changes: Scope = {}
+        address = _client_address(fields, peer, self._policy)
+        if address != peer.address:
+            changes["client"] = (address, 0)
+        scheme = "https" if is_secure(fields, peer) else "http"
+        if scheme != peer.scheme:
+            changes["scheme"] = scheme if scope["type"] == "http" else scheme.replace("http", "ws")
+        return changes
+
+
+def _client_address(fields: FieldSection, peer: Peer, policy: ForwardingPolicy) -> str:
+    address = peer.address
+    for claimed in reversed(b",".join(fields.get_all(b"x-forwarded-for")).split(b",")):
+        try:
+            address = str(ip_address(claimed.strip().decode("latin-1")))
+        except ValueError:
+            break
+        if not is_trusted(address, policy.trusted_proxies):
+            break
+    return address
