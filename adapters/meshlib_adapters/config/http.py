@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Protocol
 
 from meshlib.balancing import SessionLimits
 from meshlib.errors import ConfigurationError
@@ -14,7 +15,11 @@ from meshlib_adapters.config.readers import (
     read_size,
 )
 
-__all__ = ["HTTPSettings", "session_limits"]
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["Dial", "HTTPSettings", "session_limits"]
 
 _MAY_BE_ZERO = frozenset(
     {
@@ -27,6 +32,17 @@ _MAY_BE_ZERO = frozenset(
         "sticky_unknown_total",
     }
 )
+
+
+class Dial(Protocol):
+    """A way to endpoints: connects the protocol that `protocol` makes to a host and a port, and
+    returns the transport, whose `get_protocol` it then is. None: go there by the network, as
+    without it. Raises OSError.
+    """
+
+    def __call__(
+        self, protocol: Callable[[], asyncio.Protocol], host: str, port: int, /
+    ) -> Awaitable[asyncio.Transport | None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,11 +261,13 @@ class HTTPSettings:
     )
     # Authorities that vouch for endpoints asked over TLS, as PEM; "": those of the system.
     upstream_authorities: str = ""
+    # Opens connections in the event loop's stead; of code alone (`meshlib_adapters.testing`).
+    dial: Dial | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if value is None or isinstance(value, str):
+            if value is None or isinstance(value, str) or callable(value):
                 continue
             may_be_zero = item.name in _MAY_BE_ZERO
             if value < 0 or (value == 0 and not may_be_zero):

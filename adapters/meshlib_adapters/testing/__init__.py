@@ -1,7 +1,8 @@
 """A test kit: everything that a gateway needs around it, on one machine, without Docker.
 
-`FakeEngine` is a Docker engine, `FakeUpstream` an endpoint, and both misbehave on request. Each
-name is loaded on first use; docs/testing.md shows them at work.
+`mesh_client` makes requests, `assert_routes` compares decisions; `FakeEngine` is a Docker engine,
+`FakeUpstream` an endpoint, and both misbehave on request; `FakeClock` is the time. Each name is
+loaded on first use; docs/testing.md shows them at work.
 """
 
 from __future__ import annotations
@@ -11,26 +12,49 @@ from typing import TYPE_CHECKING
 import meshlib_adapters.extras as extras
 
 if TYPE_CHECKING:
+    from meshlib_adapters.testing.client import (
+        AsyncMeshClient,
+        MeshClient,
+        async_mesh_client,
+        mesh_client,
+    )
+    from meshlib_adapters.testing.clock import FakeClock
     from meshlib_adapters.testing.connection import ReceivedRequest
     from meshlib_adapters.testing.engine import FakeEngine
+    from meshlib_adapters.testing.in_process import InProcess
     from meshlib_adapters.testing.rolling import UpdateStep
+    from meshlib_adapters.testing.routes import assert_routes
     from meshlib_adapters.testing.server import Fault
     from meshlib_adapters.testing.upstream import FakeUpstream
 
 _PLACES = {
+    "AsyncMeshClient": "meshlib_adapters.testing.client",
+    "FakeClock": "meshlib_adapters.testing.clock",
     "FakeEngine": "meshlib_adapters.testing.engine",
     "FakeUpstream": "meshlib_adapters.testing.upstream",
     "Fault": "meshlib_adapters.testing.server",
+    "InProcess": "meshlib_adapters.testing.in_process",
+    "MeshClient": "meshlib_adapters.testing.client",
     "ReceivedRequest": "meshlib_adapters.testing.connection",
     "UpdateStep": "meshlib_adapters.testing.rolling",
+    "assert_routes": "meshlib_adapters.testing.routes",
+    "async_mesh_client": "meshlib_adapters.testing.client",
+    "mesh_client": "meshlib_adapters.testing.client",
 }
 
 __all__ = [
+    "AsyncMeshClient",
+    "FakeClock",
     "FakeEngine",
     "FakeUpstream",
     "Fault",
+    "InProcess",
+    "MeshClient",
     "ReceivedRequest",
     "UpdateStep",
+    "assert_routes",
+    "async_mesh_client",
+    "mesh_client",
 ]
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "host_of",
     "network_json",
     "service_json",
+    "split_address",
     "task_json",
 ]
 
@@ -40,10 +41,11 @@ def _address_of(place: Place) -> str:
 
 def host_of(place: Place) -> str:
     """The host alone."""
-    return _split(_address_of(place))[0]
+    return split_address(_address_of(place))[0]
 
 
-def _split(address: str) -> tuple[str, int | None]:
+def split_address(address: str) -> tuple[str, int | None]:
+    """Host and port of "HOST:PORT", "[HOST]:PORT" or "HOST". Raises ValueError for another port."""
     if address.startswith("["):
         host, _, port = address[1:].partition("]")
         return host, int(port[1:]) if port else None
@@ -60,7 +62,7 @@ def check_ports(service: str, labels: Mapping[str, str], places: Iterable[Place]
     ports = {int(port) for text in labels.values() for port in _INTERNAL_PORT.findall(text)}
     ports |= {int(text) for key, text in labels.items() if key.endswith(".port") and text.isdigit()}
     for place in places:
-        port = _split(_address_of(place))[1]
+        port = split_address(_address_of(place))[1]
         if port is not None and ports and port not in ports:
             wanted = " or ".join(map(str, sorted(ports)))
             raise ValueError(

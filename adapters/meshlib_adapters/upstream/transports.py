@@ -62,8 +62,17 @@ async def open_connection(
     endpoint's certificate must have.
 
     Raises OSError (`ssl.SSLError` for a failed handshake), and ValueError for a host name that
-    cannot be looked up.
+    cannot be looked up. Where the settings have a `dial` that knows the endpoint, that is the way,
+    without TLS.
     """
+    dial = home.settings.dial
+    if dial is not None:
+        endpoint = home.endpoint
+        made = await dial(
+            lambda: cast("asyncio.Protocol", create(home)), endpoint.host, endpoint.port
+        )
+        if made is not None:
+            return cast("EndpointConnection", made.get_protocol())
     if server_name:
         return await _open_tls(home, create, server_name)
     endpoint, settings = home.endpoint, home.settings
