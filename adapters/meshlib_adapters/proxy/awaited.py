@@ -7,9 +7,10 @@ from collections import deque
 from typing import Any
 
 from meshlib.client_claims import Peer
-from meshlib.decision import Redirect, Respond
+from meshlib.decision import Forward, Redirect, Respond, TableDecision
 from meshlib.http1 import BodyKind
 from meshlib.messages import RequestHead
+from meshlib.model import Endpoint
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.exchange_state import State
@@ -71,9 +72,11 @@ class AwaitedExchange:
 
     # What the server's coroutines ask for.
 
-    def route(self, head: RequestHead) -> Redirect | Respond | None:
+    def route(
+        self, head: RequestHead, given: TableDecision | None = None
+    ) -> Redirect | Respond | None:
         """Decide on the request; see `Exchange.route`."""
-        return self._exchange.route(head)
+        return self._exchange.route(head, given)
 
     def respond(self, decision: Redirect | Respond) -> None:
         """Have `response` raise the response of our own that a decision asks for."""
@@ -195,6 +198,39 @@ class AwaitedExchange:
         if connection is not None:
             connection.resume()
         return data
+
+    # What is known of it so far, until `close`.
+
+    @property
+    def decision(self) -> Forward | None:
+        """The decision to forward it; None: there is none."""
+        return self._exchange.decision
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The endpoint that was asked last."""
+        pool = self._exchange.request.pool
+        return None if pool is None else pool.endpoint
+
+    @property
+    def tries(self) -> int:
+        """The number of endpoints that were asked."""
+        return self._exchange.request.tries
+
+    @property
+    def stage(self) -> str:
+        """The letter of `UpstreamRequest.stage`, for a request without a response."""
+        return self._exchange.request.stage
+
+    @property
+    def ended(self) -> bool:
+        """Whether the response is complete, or failed: nothing more of the request is sent."""
+        return self._done or self._failed is not None
+
+    @property
+    def connect_seconds(self) -> float:
+        """Seconds that its new connection took to make; negative: it has none."""
+        return self._exchange.ending.connect_seconds
 
     # As a `Front`.
 

@@ -14,7 +14,7 @@ from typing import Final, cast
 
 from meshlib.balancing import Observation
 from meshlib.client_claims import is_secure
-from meshlib.decision import Forward, Redirect, Respond
+from meshlib.decision import Forward, Redirect, Respond, TableDecision
 from meshlib.errors import LimitExceeded
 from meshlib.forwarding import sent_upgrade
 from meshlib.http1 import BodyKind
@@ -99,9 +99,11 @@ class Exchange:
 
     # The request.
 
-    def route(self, head: RequestHead) -> Redirect | Respond | None:
+    def route(
+        self, head: RequestHead, given: TableDecision | None = None
+    ) -> Redirect | Respond | None:
         """Decide on a request: None when it is to be sent on (`forward`), else what to
-        `respond`.
+        `respond`. `given` takes the place of what the table has for it.
         """
         self.state = _ROUTED
         self.head = head
@@ -114,7 +116,7 @@ class Exchange:
             if proxy.debug:
                 tell_decision(front.peer.address, head, _MISDIRECTED)
             return _MISDIRECTED
-        decision = table.route(head)
+        decision = table.route(head) if given is None else given
         if tls is None and proxy.certified_hosts is not None:
             secure = is_secure(head.fields, front.peer)
             decision = decide_uncertified(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from meshlib.balancing import (
@@ -26,6 +27,7 @@ from meshlib.model import Upstream
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings, session_limits
 from meshlib_adapters.fast_paths import ALL, FastPaths
+from meshlib_adapters.mesh_changes import subscribe_in_loop
 from meshlib_adapters.observe.debug_lines import wanted
 from meshlib_adapters.sockets.write_batch import WriteBatch
 from meshlib_adapters.upstream.choice.host_names import IDLE_REFRESH, REFRESH, HostNames
@@ -44,8 +46,10 @@ class UpstreamRegistry:
     """The state of every upstream that was used so far, and the sticky bindings of every sticky
     route.
 
-    Follows `mesh`: upstreams that are gone are closed. To be used inside one event loop. `http2`:
-    limits of endpoints that speak it. `bindings`: those of this process alone, if None is given.
+    Follows `mesh`, in its own event loop, whoever's thread the mesh changes in: upstreams that are
+    gone are closed. `http2`: limits of endpoints that speak it. `bindings`: those of this process
+    alone, if None is given. `beside`: what an upstream that no route leads to is now (None: it is
+    gone).
     """
 
     def __init__(
@@ -57,7 +61,9 @@ class UpstreamRegistry:
         http2: HTTP2Settings | None = None,
         bindings: StickyBindings | None = None,
         fast_paths: FastPaths = ALL,
+        beside: Callable[[UpstreamKey], Upstream | None] | None = None,
     ) -> None:
+        self._beside = beside
         self.settings = settings
         self.http2 = http2
         self.loop = loop
@@ -75,7 +81,7 @@ class UpstreamRegistry:
         self._machines = Machines()
         self._swept = 0.0
         self.bindings.keep_upstreams(_names(mesh))
-        self._unsubscribe = mesh.subscribe(self._follow)
+        self._unsubscribe = subscribe_in_loop(mesh, loop, self._follow)
 
     def state(self, upstream: Upstream) -> UpstreamState:
         """The state kept for an upstream, brought up to the one given."""
@@ -97,6 +103,13 @@ class UpstreamRegistry:
         elif state.upstream is not upstream:
             state.update(upstream)
         return state
+
+    def forget(self, key: UpstreamKey) -> None:
+        """Close an upstream that is not asked any more, counts included."""
+        state = self._states.pop(key, None)
+        if state is not None:
+            state.close()
+        self.counters.pop(key.name, None)
 
     def states(self) -> list[UpstreamState]:
         """Every upstream that was used so far."""
@@ -190,12 +203,16 @@ class UpstreamRegistry:
         known = mesh.table.upstreams
         for key, state in list(self._states.items()):
             upstream = known.get(key)
+            if upstream is None and self._beside is not None:
+                upstream = self._beside(key)
             if upstream is None:
                 del self._states[key]
                 state.close()
             elif upstream is not state.upstream:
                 state.update(upstream)
-        self.bindings.keep_upstreams(_names(mesh))
+        self.bindings.keep_upstreams(
+            _names(mesh) | {state.upstream.name for state in self.states()}
+        )
 
 
 def _names(mesh: Mesh) -> frozenset[str]:

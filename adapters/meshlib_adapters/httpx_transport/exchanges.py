@@ -1,0 +1,291 @@
+"""`ClientExchange`: one request of a program on its way through the mesh, and its response."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable
+from typing import Any, Final, NamedTuple
+
+from meshlib.decision import Decision, TableDecision
+from meshlib.errors import LimitExceeded
+from meshlib.http1.response import reason_phrase
+from meshlib.http2.sections import Pair
+from meshlib.model import Endpoint, Route, Upstream
+from meshlib_adapters.httpx_transport.requests import (
+    Body,
+    ClientRequest,
+    RequestFailure,
+    failure_of,
+)
+from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
+from meshlib_adapters.proxy.local_responses import LocalResponse
+from meshlib_adapters.proxy.proxy import Proxy
+from meshlib_adapters.upstream.messages import ForwardResponse
+
+__all__ = ["ClientExchange", "ClientResponse", "ExchangeFacts"]
+
+REASON_FIELD: Final = b"x-meshlib-reason"
+
+
+class ExchangeFacts(NamedTuple):
+    """Facts about a response, `response.extensions["meshlib"]`.
+
+    `reason` is "" for the response of a service, else why this one is the mesh's own:
+    "no_endpoint", "no_route", "redirect", and the others of docs/access-log.md. `decision` is what
+    was decided; `endpoint` is who was asked last (None: nobody), `tries` how many were.
+    """
+
+    reason: str
+    decision: Decision | None
+    route: Route | None
+    upstream: Upstream | None
+    endpoint: Endpoint | None
+    tries: int
+
+
+class ClientResponse(NamedTuple):
+    """The head of a response. The body is `body`, or None: then `exchange` has it to read."""
+
+    status: int
+    fields: list[Pair]
+    extensions: dict[str, Any]
+    body: bytes | None
+    exchange: ClientExchange
+
+
+class ClientExchange:
+    """One exchange: `respond` once, then `read` until b"", and `close` in any case.
+
+    All raise `RequestFailure`, and what the request's body raises. `on_end` is called at the end.
+    """
+
+    def __init__(
+        self, proxy: Proxy, request: ClientRequest, on_end: Callable[[ClientExchange], None]
+    ) -> None:
+        self._loop = proxy.loop
+        self._request = request
+        self._on_end = on_end
+        self._exchange = AwaitedExchange(proxy, request.peer)
+        self._started = self._loop.time()
+        self._stage = ""
+        self._stage_began = self._body_sent = self._started
+        self._sender: asyncio.Task[None] | None = None
+        self._began = False
+        self._ended = False
+        self._who = ""
+
+    async def respond(self, decision: TableDecision) -> ClientResponse:
+        """The response: of an endpoint, or one of our own."""
+        exchange, request = self._exchange, self._request
+        otherwise = exchange.route(request.head, decision)
+        settled: Decision | None = otherwise or exchange.decision
+        if otherwise is not None:
+            exchange.respond(otherwise)
+        else:
+            await self._start()
+        try:
+            response = await self._head()
+        except NoResponse as failure:
+            local = failure.response
+            found = self._failed(failure.reason)
+            if found is not None or local is None:
+                raise (found or RequestFailure("ReadError", failure.reason)) from None
+            return self._local(local, settled)
+        self._began = True
+        facts = self._facts("", settled)
+        over_http2 = facts.upstream is not None and facts.upstream.transport.protocol == "h2c"
+        return ClientResponse(
+            response.status,
+            response.pairs(),
+            {
+                "http_version": b"HTTP/2"
+                if over_http2
+                else b"HTTP/1.%d" % response.head.minor_version,
+                "reason_phrase": response.head.reason,
+                "meshlib": facts,
+            },
+            None,
+            self,
+        )
+
+    async def read(self) -> bytes:
+        """The next bytes of the body; b"" at its end."""
+        try:
+            async with asyncio.timeout(self._request.time_outs.read):
+                return await self._exchange.read()
+        except TimeoutError:
+            raise RequestFailure(
+                "ReadTimeout", f"{self._who} sent nothing more of the response"
+            ) from None
+        except NoResponse as failure:
+            found = self._failed(failure.reason)
+            raise (found or RequestFailure("ReadError", failure.reason)) from None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed."""
+        return self._ended
+
+    async def close(self) -> None:
+        """Nobody wants any more of it. Harmless after the end."""
+        self.end()
+        sender = self._sender
+        if sender is not None:
+            await asyncio.wait({sender})
+        await _close_body(self._request.body)
+
+    def end(self) -> None:
+        """Do what of `close` need not be waited for. Whoever waits for the response fails."""
+        if self._ended:
+            return
+        self._ended = True
+        self._exchange.leave()
+        self._exchange.close()
+        self._on_end(self)
+        if self._sender is not None:
+            self._sender.cancel()
+
+    def check_progress(self, now: float) -> None:
+        """As `AwaitedExchange.check_progress`."""
+        self._exchange.check_progress(now)
+
+    def _local(self, local: LocalResponse, settled: Decision | None) -> ClientResponse:
+        return ClientResponse(
+            local.status,
+            [*local.pairs(), (REASON_FIELD, local.reason.encode())],
+            {
+                "http_version": b"HTTP/1.1",
+                "reason_phrase": reason_phrase(local.status).encode(),
+                "meshlib": self._facts(local.reason, settled),
+            },
+            local.body,
+            self,
+        )
+
+    def _facts(self, reason: str, decision: Decision | None) -> ExchangeFacts:
+        route = None if decision is None else decision.route
+        upstream = None if route is None else route.upstream
+        exchange = self._exchange
+        return ExchangeFacts(reason, decision, route, upstream, exchange.endpoint, exchange.tries)
+
+    def _failed(self, reason: str) -> RequestFailure | None:
+        sender = self._sender
+        if sender is not None and sender.done() and not sender.cancelled():
+            sender.result()  # what the body raised is why
+        return failure_of(reason, self._who, began=self._began)
+
+    # The request's body.
+
+    async def _start(self) -> None:
+        exchange, request = self._exchange, self._request
+        self._who = request.authority.decode("ascii", "replace")
+        fields, body = request.head.fields, request.body
+        try:
+            exchange.check_body(fields.content_length or 0)
+        except LimitExceeded as error:
+            exchange.refuse(error.status_hint, error.reason)
+            return
+        if not fields.content_length and not fields.chunked:
+            exchange.start(done=True)
+        elif isinstance(body, bytes):
+            if fields.content_length is not None and len(body) != fields.content_length:
+                raise _wrong_length(len(body), fields.content_length)
+            exchange.start(done=False, streamed=fields.chunked)
+            await exchange.send(body, done=True)
+        else:
+            exchange.start(done=False, streamed=fields.chunked)
+            self._sender = sender = asyncio.create_task(self._send(body))
+            sender.add_done_callback(exchange.watch)
+
+    async def _send(self, body: AsyncIterable[bytes]) -> None:
+        try:
+            await self._send_parts(body)
+        finally:
+            await _close_body(body)
+        self._body_sent = self._loop.time()
+
+    async def _send_parts(self, body: AsyncIterable[bytes]) -> None:
+        exchange = self._exchange
+        length = self._request.head.fields.content_length
+        size = 0
+        async for data in body:
+            if exchange.ended:
+                return  # an early response
+            size += len(data)
+            if length is not None and size > length:
+                raise _wrong_length(size, length)
+            try:
+                exchange.check_body(size)
+            except LimitExceeded as error:
+                exchange.refuse(error.status_hint, error.reason)
+                return
+            await self._send_part(data, done=size == length)
+        if length is None:
+            await self._send_part(b"", done=True)
+        elif size < length:
+            raise _wrong_length(size, length)
+
+    async def _send_part(self, data: bytes, *, done: bool) -> None:
+        if not data and not done:
+            return  # it would be the last chunk
+        try:
+            async with asyncio.timeout(self._request.time_outs.write):
+                await self._exchange.sendable.wait()
+        except TimeoutError:
+            raise RequestFailure(
+                "WriteTimeout", f"{self._who} took nothing more of the request"
+            ) from None
+        await self._exchange.send(data, done=done)
+
+    # The time until the response.
+
+    async def _head(self) -> ForwardResponse:
+        shortest = self._request.time_outs.shortest
+        if shortest is None:
+            return await self._exchange.response()
+        wait = shortest
+        while True:
+            try:
+                async with asyncio.timeout(wait):
+                    return await self._exchange.response()
+            except TimeoutError:
+                left = self._time_left()
+                wait = shortest if left is None else min(shortest, left)
+
+    def _time_left(self) -> float | None:
+        """Seconds until the time-out of what is waited for now; None: it has none."""
+        exchange, limits = self._exchange, self._request.time_outs
+        now, stage = self._loop.time(), exchange.stage
+        if stage != self._stage:
+            self._stage_began = self._started if not self._stage else now
+            self._stage = stage
+        if stage == "Q":
+            limit, kind, what = limits.pool, "PoolTimeout", "had no room for the request"
+        elif stage == "C":
+            limit, kind, what = limits.connect, "ConnectTimeout", "did not accept a connection"
+        else:
+            sender = self._sender
+            if sender is not None and not sender.done():
+                return None  # it has a time-out of its own
+            limit, kind, what = limits.read, "ReadTimeout", "sent no response"
+            connected = self._started + max(exchange.connect_seconds, 0.0)
+            self._stage_began = max(connected, self._body_sent)
+        if limit is None:
+            return None
+        left = self._stage_began + limit - now
+        if left <= 0.001:
+            raise RequestFailure(kind, f"{self._who} {what} within {limit:g} s")
+        return left
+
+
+async def _close_body(body: Body) -> None:
+    # Whoever feeds it is told that nobody wants more.
+    close = None if isinstance(body, bytes) else getattr(body, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _wrong_length(size: int, length: int) -> RequestFailure:
+    return RequestFailure(
+        "LocalProtocolError", f"a body of {size} bytes where Content-Length is {length}"
+    )

@@ -1,0 +1,257 @@
+"""The parts of transports that are the same for httpx and httpx2, asynchronous and synchronous."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from types import ModuleType
+from typing import Any, ClassVar, TypedDict, Unpack
+
+import anyio
+
+from meshlib.client_claims import ForwardingPolicy
+from meshlib.mesh import Mesh
+from meshlib_adapters.background import BackgroundLoop
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.httpx_transport.exchanges import ClientExchange, ClientResponse
+from meshlib_adapters.httpx_transport.paths import MeshPaths
+from meshlib_adapters.httpx_transport.requests import RequestFailure
+from meshlib_adapters.providers.provider import Provider
+
+__all__ = ["AsyncBody", "AsyncFront", "Options", "SyncBody", "SyncFront"]
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of both transports."""
+
+    providers: Sequence[Provider]
+    network: str | None
+    vip: bool
+    settings: HTTPSettings | None
+    policy: ForwardingPolicy | None
+    startup_wait: float
+
+
+class AsyncBody:
+    """The body of a response of `exchange`, as it comes. `error` makes the exception of a
+    failure.
+    """
+
+    def __init__(
+        self, exchange: ClientExchange, error: Callable[[RequestFailure], Exception]
+    ) -> None:
+        self._exchange = exchange
+        self._error = error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while data := await self._exchange.read():
+                yield data
+        except RequestFailure as failure:
+            raise self._error(failure) from None
+
+    async def aclose(self) -> None:
+        """Read no more; an endpoint that sends more is cut off."""
+        await self._exchange.close()
+
+
+class AsyncFront:
+    """An asynchronous transport. `library` is httpx or httpx2, `body` its kind of `AsyncBody`."""
+
+    library: ClassVar[ModuleType]
+    body: ClassVar[type[AsyncBody]]
+
+    def __init__(self, mesh: Mesh, otherwise: Any, **options: Unpack[Options]) -> None:
+        self._paths = _paths(mesh, options)
+        self._otherwise = otherwise
+        self._inner: dict[asyncio.AbstractEventLoop, Any] = {}
+
+    async def start(self) -> None:
+        """Follow the providers, and begin with `otherwise`."""
+        await self._paths.follow()
+        if self._otherwise is not None:
+            await self._otherwise.__aenter__()
+
+    async def exchange(self, request: Any) -> Any:
+        """The response to a request."""
+        try:
+            routed = await self._paths.route(request, _body_of(request, self.library))
+            if routed is not None:
+                return self._response(await routed.respond(), request)
+        except RequestFailure as failure:
+            raise _error(self.library, failure, request) from None
+        return await self._passing_on().handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop, and end what others have; follow no more."""
+        await self._paths.close()
+        inner, self._inner = self._inner, {}
+        own = inner.pop(asyncio.get_running_loop(), None)
+        for loop, other in inner.items():
+            if loop.is_running():
+                asyncio.run_coroutine_threadsafe(other.aclose(), loop)
+        for transport in (own, self._otherwise):
+            if transport is not None:
+                await transport.aclose()
+
+    def _passing_on(self) -> Any:
+        if self._otherwise is not None:
+            return self._otherwise
+        loop = asyncio.get_running_loop()
+        inner = self._inner.get(loop)
+        if inner is None:
+            for other in [other for other in self._inner if other.is_closed()]:
+                del self._inner[other]
+            self._inner[loop] = inner = self.library.AsyncHTTPTransport()
+        return inner
+
+    def _response(self, found: ClientResponse, request: Any) -> Any:
+        library = self.library
+        if found.body is not None:
+            stream = library.ByteStream(found.body)
+        else:
+            stream = self.body(found.exchange, lambda failure: _error(library, failure, request))
+        return library.Response(
+            found.status, headers=found.fields, stream=stream, extensions=found.extensions
+        )
+
+
+class SyncBody:
+    """The body of a response of `exchange`, which the loop `background` reads."""
+
+    def __init__(
+        self,
+        background: BackgroundLoop,
+        exchange: ClientExchange,
+        error: Callable[[RequestFailure], Exception],
+    ) -> None:
+        self._background = background
+        self._exchange = exchange
+        self._error = error
+
+    def __iter__(self) -> Iterator[bytes]:
+        exchange = self._exchange
+        try:
+            while not exchange.ended:
+                data = self._background.call(exchange.read)
+                if not data:
+                    return
+                yield data
+            raise RequestFailure("ReadError", "the client was closed")
+        except RequestFailure as failure:
+            raise self._error(failure) from None
+
+    def close(self) -> None:
+        """Read no more; an endpoint that sends more is cut off."""
+        if not self._exchange.ended:
+            self._background.call(self._exchange.close)
+
+
+class SyncFront:
+    """A synchronous transport, of any number of threads; its connections are in a loop of their
+    own. `library` and `body` as in `AsyncFront`.
+    """
+
+    library: ClassVar[ModuleType]
+    body: ClassVar[type[SyncBody]]
+
+    def __init__(self, mesh: Mesh, otherwise: Any, **options: Unpack[Options]) -> None:
+        self._paths = _paths(mesh, options)
+        self._background = BackgroundLoop("meshlib httpx")
+        self._otherwise = otherwise
+
+    def start(self) -> None:
+        """Follow the providers, and begin with `otherwise`."""
+        self._background.call(self._paths.follow)
+        if self._otherwise is not None:
+            self._otherwise.__enter__()
+
+    def exchange(self, request: Any) -> Any:
+        """The response to a request."""
+        body = _body_of(request, self.library)
+        try:
+            if isinstance(body, bytes):
+                found = self._background.call(self._ask, request, body)
+            else:
+                found = self._ask_with_parts(request)
+        except RequestFailure as failure:
+            raise _error(self.library, failure, request) from None
+        if found is not None:
+            return self._response(found, request)
+        if self._otherwise is None:
+            self._otherwise = self.library.HTTPTransport()
+        return self._otherwise.handle_request(request)
+
+    def close(self) -> None:
+        """Close the connections, follow no more, and end the thread."""
+        self._background.call(self._paths.close)
+        self._background.close()
+        if self._otherwise is not None:
+            self._otherwise.close()
+
+    async def _ask(self, request: Any, body: bytes) -> ClientResponse | None:
+        routed = await self._paths.route(request, body)
+        return None if routed is None else await routed.respond()
+
+    def _ask_with_parts(self, request: Any) -> ClientResponse | None:
+        # The request's body is the caller's iterator, and runs in the caller's thread.
+        background = self._background
+        routed = background.call(self._paths.route, request, b"")
+        if routed is None:
+            return None
+        giving, taking = anyio.create_memory_object_stream[bytes](0)
+        routed = routed._replace(request=routed.request._replace(body=taking))
+        responding = background.begin(routed.respond)
+        try:
+            for data in request.stream:
+                try:
+                    background.call(giving.send, data)
+                except anyio.BrokenResourceError:
+                    break  # nobody wants more of it; the response says why
+            background.call(giving.aclose)
+            return responding.result()
+        except BaseException:
+            background.call(_give_up, responding)
+            raise
+        finally:
+            giving.close()
+
+    def _response(self, found: ClientResponse, request: Any) -> Any:
+        library = self.library
+        if found.body is not None:
+            stream = library.ByteStream(found.body)
+        else:
+            stream = self.body(
+                self._background, found.exchange, lambda failure: _error(library, failure, request)
+            )
+        return library.Response(
+            found.status, headers=found.fields, stream=stream, extensions=found.extensions
+        )
+
+
+async def _give_up(responding: Future[ClientResponse]) -> None:
+    if not responding.cancel() and responding.done() and responding.exception() is None:
+        await responding.result().exchange.close()
+
+
+def _paths(mesh: Mesh, options: Options) -> MeshPaths:
+    return MeshPaths(
+        mesh,
+        options.get("providers", ()),
+        network=options.get("network"),
+        vip=options.get("vip", False),
+        settings=options.get("settings"),
+        policy=options.get("policy"),
+        startup_wait=options.get("startup_wait", 10.0),
+    )
+
+
+def _body_of(request: Any, library: ModuleType) -> Any:
+    stream = request.stream
+    return b"".join(stream) if isinstance(stream, library.ByteStream) else stream
+
+
+def _error(library: ModuleType, failure: RequestFailure, request: Any) -> Exception:
+    error: Exception = getattr(library, failure.kind)(str(failure), request=request)
+    return error
