@@ -17,8 +17,8 @@ from meshlib_adapters.observe.metrics.changes import Change
 from meshlib_adapters.observe.metrics.process import ProcessWatch
 from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.request_counters import RequestCounters
-from meshlib_adapters.upstream.readings import UpstreamReader
 from meshlib_adapters.workers.data_path import DataPath
+from meshlib_adapters.workers.upstream_readings import UpstreamReader
 
 if TYPE_CHECKING:
     from meshlib_adapters.observe.spans import SpanWriter

@@ -24,8 +24,8 @@ from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.metrics.totals import FORGET_AFTER, OTHER
-from meshlib_adapters.upstream.readings import UpstreamReader
 from meshlib_adapters.upstream.registry import UpstreamRegistry
+from meshlib_adapters.workers.upstream_readings import UpstreamReader
 
 
 def upstream(name: str) -> Upstream:
