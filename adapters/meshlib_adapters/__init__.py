@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from meshlib_adapters.providers.file import FileProvider
     from meshlib_adapters.providers.provider import Provider, ProviderStatus
     from meshlib_adapters.proxy.proxy import Proxy
+    from meshlib_adapters.socket_gateways import TCPGateway, TLSGateway
     from meshlib_adapters.streams.sniff import sniff
     from meshlib_adapters.streams.splice import splice
 
@@ -44,7 +45,9 @@ _PLACES = {
     "ProviderStatus": ("meshlib_adapters.providers.provider", ""),
     "Settings": ("meshlib_adapters.config.settings", ""),
     "SwarmProvider": ("meshlib_adapters.providers.docker.swarm", "docker"),
+    "TCPGateway": ("meshlib_adapters.socket_gateways", "gateway"),
     "TCPListener": ("meshlib_adapters.listeners.tcp", ""),
+    "TLSGateway": ("meshlib_adapters.socket_gateways", "gateway"),
     "TLSListener": ("meshlib_adapters.listeners.tls", ""),
     "UDPListener": ("meshlib_adapters.listeners.udp.listener", ""),
     "sniff": ("meshlib_adapters.streams.sniff", ""),
@@ -62,7 +65,9 @@ __all__ = [
     "PublishedPorts",
     "Settings",
     "SwarmProvider",
+    "TCPGateway",
     "TCPListener",
+    "TLSGateway",
     "TLSListener",
     "UDPListener",
     "sniff",

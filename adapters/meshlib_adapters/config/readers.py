@@ -17,7 +17,7 @@ from meshlib.authority import normalize_host
 from meshlib.client_claims import UNIX, Trusted
 from meshlib.discovery.files.variables import is_variable_name
 from meshlib.errors import AuthorityError
-from meshlib.model import Endpoint
+from meshlib.model import Endpoint, ListeningPort, Scheme
 
 __all__ = [
     "Address",
@@ -76,20 +76,22 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class PortRange:
-    """The ports from `first` to `last`, both included."""
+    """The ports from `first` to `last`, both included; of `scheme` alone, where that is set."""
 
     first: int
     last: int
+    scheme: Scheme | None = None
 
-    def __contains__(self, port: object) -> bool:
-        return isinstance(port, int) and self.first <= port <= self.last
+    def __contains__(self, port: ListeningPort) -> bool:
+        return self.scheme in (None, port.scheme) and self.first <= port.port <= self.last
 
     def __str__(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+        ports = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+        return ports if self.scheme is None else f"{ports}/{self.scheme}"
 
 
 def read_ports(value: object) -> tuple[PortRange, ...]:
-    """Ports and ranges of them: a number, "53, 6000-6999", or a list of such; "off" or an empty
+    """Ports and ranges of them: a number, "53/udp, 6000-6999", or a list of such; "off" or an empty
     list for none.
     """
     items = [value] if isinstance(value, int | str) and not isinstance(value, bool) else value
@@ -104,12 +106,12 @@ def read_ports(value: object) -> tuple[PortRange, ...]:
 
 
 def _port_range(text: str) -> PortRange:
-    match = re.fullmatch(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?", text, re.ASCII)
+    match = re.fullmatch(r"([0-9]{1,5})(?:\s*-\s*([0-9]{1,5}))?(?:/(tcp|udp))?", text, re.ASCII)
     if match is not None:
         first = int(match[1])
         last = int(match[2] or first)
         if 1 <= first <= last <= 65535:
-            return PortRange(first, last)
+            return PortRange(first, last, Scheme(match[3]) if match[3] else None)
     raise ValueError(
         f"{text!r} is not a port or a range of ports (write 5432 or 6000-6999, 1 to 65535)"
     )

@@ -352,7 +352,7 @@ class PortSettings:
         """
         if port.scheme is Scheme.TCP and port.port in reserved:
             return "it is the gateway's own"
-        if not any(port.port in allowed for allowed in self.allowed):
+        if not any(port in allowed for allowed in self.allowed):
             return "it is not one of the allowed ports (ports.allowed)"
         if opened >= self.max_ports:
             return f"{self.max_ports} ports are open already (ports.max_ports)"

@@ -211,7 +211,7 @@ class PublishedPorts:
 
         settings, name = self.settings, str(port)
         if port.scheme is Scheme.UDP:
-            one_way = any(port.port in ports for ports in settings.one_way)
+            one_way = any(port in ports for ports in settings.one_way)
             udp = replace(settings.udp, one_way=one_way or settings.udp.one_way)
             return UDPListener(
                 upstream, udp, name=name, on_end=self._on_end, limits=self._udp_limits

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from meshlib.model import ListeningPort, Scheme
 from meshlib_adapters.config.readers import (
     Address,
     mask_url,
@@ -189,5 +190,12 @@ def test_endpoints_for_challenges() -> None:
 
 def test_a_range_of_ports_contains_its_ends() -> None:
     (few,) = read_ports("53-55")
-    assert [port for port in range(50, 60) if port in few] == [53, 54, 55]
-    assert "53" not in few
+    found = [port for port in range(50, 60) if ListeningPort(Scheme.UDP, port) in few]
+    assert found == [53, 54, 55]
+
+
+def test_a_range_of_ports_may_be_those_of_one_protocol() -> None:
+    (few,) = read_ports("53-55/udp")
+    assert ListeningPort(Scheme.UDP, 54) in few
+    assert ListeningPort(Scheme.TCP, 54) not in few
+    assert str(few) == "53-55/udp"

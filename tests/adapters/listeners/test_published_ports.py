@@ -36,7 +36,7 @@ from meshlib_adapters.observe.records import ConnectionRecord
 from tests.support.routes import match_of
 
 LOOPBACK = "127.0.0.1"
-EVERY = (range(1, 65536),)
+EVERY = (PortRange(1, 65535),)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -289,7 +289,7 @@ def test_ports_that_no_label_can_have(caplog: pytest.LogCaptureFixture) -> None:
         ours, low, fine, last = (
             ListeningPort(Scheme.TCP, number) for number in (8443, 22, free_port(), 65535)
         )
-        allowed = (range(1024, 65536), range(53, 54))
+        allowed = (PortRange(1024, 65535), PortRange(53, 53))
         async with echoing() as backend:
             with Gateway(reserved={8443}, allowed=allowed, max_ports=1) as gateway:
                 gateway.publish(service("sql", backend, ours, low, fine, last))
