@@ -36,6 +36,16 @@ def test_the_application_without_its_extra_says_what_to_install() -> None:
     )
 
 
+def test_wsgi_without_its_extra_says_what_to_install() -> None:
+    said = run(
+        "import sys\nsys.modules['anyio'] = None\nfrom meshlib_adapters.wsgi import mesh_wsgi"
+    )
+    assert said == (
+        "ModuleNotFoundError: mesh_wsgi needs anyio, which is not installed; write: "
+        "pip install 'meshlib-gateway[wsgi]'"
+    )
+
+
 # The module of a distribution, where its name is another.
 MODULES = {"PyYAML": "yaml"}
 NAME = re.compile(r"[A-Za-z0-9]+")

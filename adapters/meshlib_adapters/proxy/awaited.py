@@ -171,6 +171,21 @@ class AwaitedExchange:
                 return
         check_time(self._exchange, now - self._since, client_owes=False)
 
+    @property
+    def responded(self) -> bool:
+        """Whether `response` returns or raises at once."""
+        return self._response is not None or self._failed is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether `read` returns or raises at once."""
+        return bool(self._pieces) or self._done or self._failed is not None
+
+    @property
+    def all_read(self) -> bool:
+        """Whether `read` has returned all there is."""
+        return self._done and not self._pieces
+
     async def response(self) -> ForwardResponse:
         """The final response's head."""
         while self._response is None:
