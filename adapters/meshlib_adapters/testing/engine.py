@@ -141,11 +141,13 @@ class FakeEngine(ScriptedCalls):
                 for subscriber in self._subscribers:
                     subscriber.put(data)
 
-    def end_events(self) -> None:
-        """End every event stream, like an engine that has lost its own source."""
+    def end_events(self, *, cut: bool = False) -> None:
+        """End every event stream, like an engine that has lost its own source; `cut`: in the
+        middle, like one that has crashed.
+        """
         with self.lock:
             for subscriber in self._subscribers:
-                subscriber.put(None)
+                subscriber.put(b"" if cut else None)
 
     # The swarm
 

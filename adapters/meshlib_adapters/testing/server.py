@@ -130,6 +130,8 @@ class _Connection(BaseHTTPRequestHandler):
                     if (data := events.get(timeout=0.05)) is None:
                         self.wfile.write(b"0\r\n\r\n")
                         break
+                    if not data:  # cut: the end of the stream is never told
+                        break
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
         self.close_connection = True
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import itertools
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
@@ -44,7 +45,8 @@ class FakeUpstream(ScriptedResponses):
     a `host` each listens on a loopback address of its own (127.0.0.0/8; on systems other than Linux
     say host="127.0.0.1"). Without a `port` it takes a free one. `status`, `body` (None: the name)
     and `headers` are its response; with an ASGI `app`, that responds, in this thread, to requests
-    that no script is for. Raises OSError on entry when it cannot listen.
+    that no script is for. `tls` is the context of a server that speaks TLS. Raises OSError on entry
+    when it cannot listen.
 
     `respond`, `fail`, `slow`, `hang`, `reset`, `cut` and `echo` script what becomes of the next
     `times` requests, one script after the other; without `times` that of all others, until `heal`
@@ -62,6 +64,7 @@ class FakeUpstream(ScriptedResponses):
         body: bytes | str | None = None,
         headers: Headers = (),
         app: ASGIApplication | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(name or f"upstream-{next(_numbers)}", status, body, headers)
         self.host = host
@@ -69,6 +72,7 @@ class FakeUpstream(ScriptedResponses):
         self.requests: list[ReceivedRequest] = []
         self.connections = 0
         self._app = app
+        self._tls = tls
         self._lifespan = Lifespan(app) if app is not None else None
         self._changed = threading.Condition()
         self._open: set[ServerConnection] = set()
@@ -110,8 +114,8 @@ class FakeUpstream(ScriptedResponses):
 
     @property
     def url(self) -> str:
-        """ "http://HOST:PORT"."""
-        return f"http://{self.address}"
+        """ "http://HOST:PORT", or https."""
+        return f"http{'s' if self._tls else ''}://{self.address}"
 
     # Start and end.
 
@@ -204,7 +208,9 @@ class FakeUpstream(ScriptedResponses):
         loop = asyncio.get_running_loop()
         for host in [self.host] if self.host else _loopback_addresses():
             try:
-                server = await loop.create_server(self._connection, host, self.port, backlog=128)
+                server = await loop.create_server(
+                    self._connection, host, self.port, backlog=128, ssl=self._tls
+                )
             except PermissionError as error:
                 message = f"only root may listen on port {self.port}; choose one above 1023"
                 raise PermissionError(error.errno, message) from None

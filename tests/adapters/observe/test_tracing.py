@@ -4,15 +4,14 @@ workers.
 
 from __future__ import annotations
 
-import http.server
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from meshlib_adapters.testing import FakeUpstream
 from tests.support.commands import PATIENCE, meshlib_command
 from tests.support.metrics_page import Page
 from tests.support.worker_lab import Lab, ask, backend, lab, labels, wait_for
@@ -28,48 +27,28 @@ def gateways(tmp_path: Path) -> Iterator[Lab]:
         yield made
 
 
-class Collector(http.server.ThreadingHTTPServer):
+class Collector(FakeUpstream):
     """Takes what exporters send to `/v1/traces`."""
 
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.requests: list[ExportTraceServiceRequest] = []
-        super().__init__(("127.0.0.1", 0), _Collecting)
+    @property
+    def received(self) -> list[ExportTraceServiceRequest]:
+        return [ExportTraceServiceRequest.FromString(one.body) for one in self.requests]
 
     @property
     def spans(self) -> list[tuple[str, str, str]]:
         return [
             (span.name, span.trace_id.hex(), span.parent_span_id.hex())
-            for request in self.requests
+            for request in self.received
             for resource in request.resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
         ]
 
 
-class _Collecting(http.server.BaseHTTPRequestHandler):
-    server: Collector
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append(ExportTraceServiceRequest.FromString(body))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    with Collector() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    with Collector(body="") as collector:
+        yield collector
 
 
 def send(address: tuple[str, int], *lines: str) -> None:
@@ -87,14 +66,13 @@ def send(address: tuple[str, int], *lines: str) -> None:
 def test_spans_of_sampled_requests_reach_the_collector(
     gateways: Lab, collector: Collector, workers: str
 ) -> None:
-    endpoint = f"http://127.0.0.1:{collector.server_address[1]}"
     with backend() as one:
         running = gateways.serve(
             "--workers",
             workers,
             services=labels(APP, endpoints=[one.address]),
             MESHLIB_LOG_SPANS="on",
-            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
             OTEL_SERVICE_NAME="edge",
             OTEL_BSP_SCHEDULE_DELAY="50",
         )
@@ -108,7 +86,7 @@ def test_spans_of_sampled_requests_reach_the_collector(
         ]
         (resource,) = {
             a.value.string_value
-            for r in collector.requests
+            for r in collector.received
             for s in r.resource_spans
             for a in s.resource.attributes
             if a.key == "service.name"
@@ -118,13 +96,12 @@ def test_spans_of_sampled_requests_reach_the_collector(
 
 
 def test_spans_on_their_way_at_the_end_are_not_lost(gateways: Lab, collector: Collector) -> None:
-    endpoint = f"http://127.0.0.1:{collector.server_address[1]}"
     with backend() as one:
         services = labels(APP, endpoints=[one.address])
         running = gateways.serve(
             services=services,
             MESHLIB_LOG_SPANS="on",
-            OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
             OTEL_BSP_SCHEDULE_DELAY="600000",
         )
         for number in range(5):

@@ -106,6 +106,16 @@ def test_events_are_a_stream(engine: FakeEngine, connection: Connection) -> None
     assert response.read() == b""
 
 
+def test_a_stream_of_events_may_be_cut(engine: FakeEngine, connection: Connection) -> None:
+    connection.request("GET", "/events")
+    response = connection.getresponse()
+    while not engine.subscribers:
+        time.sleep(0.005)
+    engine.end_events(cut=True)
+    with pytest.raises(http.client.IncompleteRead):
+        response.read()
+
+
 def test_a_client_of_events_that_leaves_is_forgotten(
     engine: FakeEngine, connection: Connection
 ) -> None:

@@ -6,11 +6,15 @@ import asyncio
 import http.client
 import ipaddress
 import json
+import ssl
 
 import pytest
+import trustme
 
+import meshlib
 from meshlib_adapters.asgi.types import Message, Receive, Scope, Send
-from meshlib_adapters.testing import FakeUpstream
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.testing import FakeUpstream, mesh_client
 
 
 def get(
@@ -161,6 +165,19 @@ def test_an_application_that_cannot_start() -> None:
         FakeUpstream(app=app),
     ):
         raise AssertionError
+
+
+def test_an_endpoint_that_speaks_tls() -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("shop.internal").configure_cert(context)
+    settings = HTTPSettings(upstream_authorities=authority.cert_pem.bytes().decode())
+    with FakeUpstream("safe", tls=context) as upstream:
+        assert upstream.url == f"https://{upstream.address}"
+        service = meshlib.Service([upstream.address], tls="shop.internal")
+        mesh = meshlib.Mesh({"shop.example.com": service})
+        with mesh_client(mesh, settings=settings) as client:
+            assert client.get("http://shop.example.com/").text == "safe"
 
 
 def test_echo() -> None:

@@ -4,13 +4,10 @@ while clients are there.
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import os
 import signal
 import socket
 import ssl
-import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +18,7 @@ import pytest
 import trustme
 
 from meshlib_adapters.config.settings import Settings
+from meshlib_adapters.testing import FakeUpstream
 from meshlib_adapters.tls.certificate_files import CertificateSet
 from meshlib_adapters.tls.certificate_watch import CertificateWatch
 from tests.support.certificates import issue, serial
@@ -237,27 +235,11 @@ def test_a_secret_that_is_none_ends_the_start(tmp_path: Path) -> None:
     assert f"tls.ticket_secret: {secret}: a secret has at least 32 bytes" in done.stderr
 
 
-class _Responder(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
-
-
-@contextlib.contextmanager
-def secure_backend(authority: trustme.CA, name: str) -> Iterator[str]:
-    """An endpoint that speaks TLS, as `name`: its address."""
+def secure_backend(authority: trustme.CA, name: str) -> FakeUpstream:
+    """An endpoint that speaks TLS, as `name`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Responder) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    return FakeUpstream(status=204, tls=context)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -275,7 +257,7 @@ def test_authorities_of_services_are_read_by_who_may(
         secure_backend(trustme.CA(), "shop.internal") as bad,
     ):
         for endpoint, status in ((good, 204), (bad, 502)):
-            services = labels(f"{APP},upstream_tls=shop.internal", endpoints=[endpoint])
+            services = labels(f"{APP},upstream_tls=shop.internal", endpoints=[endpoint.address])
             variables = {
                 "MESHLIB_USER": user,
                 "MESHLIB_GROUP": group,

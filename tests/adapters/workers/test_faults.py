@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import http.server
 import os
 import resource
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from meshlib_adapters.testing import FakeUpstream
 from tests.support.commands import PATIENCE, Running
 from tests.support.metrics_page import Page
 from tests.support.worker_lab import (
@@ -43,45 +43,6 @@ FAKETIME = [
 def gateways(tmp_path: Path) -> Iterator[Lab]:
     with lab(tmp_path) as made:
         yield made
-
-
-class Counting(http.server.ThreadingHTTPServer):
-    """Takes its time for each request, and remembers which it got."""
-
-    daemon_threads = True
-    request_queue_size = 256
-
-    def __init__(self) -> None:
-        self.reached: list[str] = []
-        super().__init__(("127.0.0.1", 0), _Slow)
-
-
-class _Slow(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Counting
-
-    def do_GET(self) -> None:
-        self.server.reached.append(self.path)
-        time.sleep(0.05)
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def counting() -> Iterator[Counting]:
-    with Counting() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 class Askers:
@@ -123,21 +84,23 @@ class Askers:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_sigterm_under_load_costs_no_request_under_way(gateways: Lab, workers: str) -> None:
-    with counting() as upstream:
+    with FakeUpstream(body="ok") as upstream:
+        upstream.slow(0.05)
         running = gateways.serve(
             "--workers",
             workers,
-            services=labels(APP, endpoints=[f"127.0.0.1:{upstream.server_address[1]}"]),
+            services=labels(APP, endpoints=[upstream.address]),
         )
         askers = Askers(running.addresses["http"], 16)
         wait_for(lambda: len(askers.responded) > 100, running)
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(PATIENCE) == 0
         askers.join()
-        assert len(upstream.reached) > 100
+        reached = [request.target for request in upstream.requests]
+        assert len(reached) > 100
         # Whatever has reached the application got its response: nothing was done of which nobody
         # heard.
-        assert [path for path in upstream.reached if path not in askers.responded] == []
+        assert [path for path in reached if path not in askers.responded] == []
 
 
 def test_who_connects_while_no_worker_lives_waits_for_the_next(gateways: Lab) -> None:

@@ -15,19 +15,13 @@ from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib.tls import session_keys
 from meshlib.upstream_key import UpstreamKey
+from meshlib_adapters.testing import FakeClock
 from meshlib_adapters.upstream.choice.chooser import EndpointChooser
 
 FRESH = ClientHello(server_name="a.example", ticket=b"", session_id=bytes(32))
 KNOWN = ClientHello(server_name="a.example", ticket=b"ticket", session_id=bytes(32))
 CLIENTS = [f"10.0.{n >> 8}.{n & 255}" for n in range(1000)]
 KEY = session_keys(KNOWN)[0]
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def upstream(count: int = 5, service: str = "shop") -> Upstream:
@@ -37,8 +31,8 @@ def upstream(count: int = 5, service: str = "shop") -> Upstream:
 
 def make(
     stickiness: Literal["session", "none"] = "session", **changes: float
-) -> tuple[EndpointChooser, Clock]:
-    clock = Clock()
+) -> tuple[EndpointChooser, FakeClock]:
+    clock = FakeClock(1000.0)
     return EndpointChooser(clock, stickiness=stickiness, **changes), clock  # type: ignore[arg-type]
 
 
@@ -83,7 +77,7 @@ def test_a_learned_session_wins_over_the_address_and_only_in_its_upstream() -> N
     assert [first(targets, c, KNOWN, other) for c in CLIENTS[:50]] == [
         first(targets, c, FRESH, other) for c in CLIENTS[:50]
     ]
-    clock.now += 7201
+    clock.advance(7201)
     assert first(targets, CLIENTS[0], KNOWN) == first(targets, CLIENTS[0])
 
 
@@ -197,7 +191,7 @@ def test_sessions_of_one_upstream_push_out_none_of_another() -> None:
         )
     assert first(targets, CLIENTS[0], KNOWN) == elsewhere.id
     assert "16 sessions" in repr(targets)
-    clock.now += 7201
+    clock.advance(7201)
     targets.learn(other, other.endpoints[0], KEY)
     assert "1 sessions" in repr(targets)
 
@@ -233,7 +227,7 @@ def test_who_refuses_three_times_gets_nothing_for_a_while_and_longer_each_time(
             targets.observe(shop, bad, Observation.CONNECT_FAILED)
         start = clock.now
         while bad.id not in given():
-            clock.now += 1.0
+            clock.advance(1.0)
         times.append(clock.now - start)
     assert times == sorted(times)
     assert times[0] < times[1] < times[2]
@@ -286,10 +280,10 @@ def test_who_is_well_again_is_forgotten_and_not_before_its_ejections_are() -> No
     assert not targets._health
     for _ in range(3):
         targets.observe(shop, failed, Observation.CONNECT_FAILED)
-    clock.now += 10.0
+    clock.advance(10.0)
     targets.observe(shop, failed, Observation.OK)
     assert len(targets._health) == 1  # the next ejection is a longer one
-    clock.now += 61.0
+    clock.advance(61.0)
     targets.observe(shop, other, Observation.OK)
     targets.observe(shop, failed, Observation.OK)
     assert not targets._health
@@ -310,5 +304,5 @@ def test_a_silent_endpoint_is_tried_last_and_so_is_what_else_runs_there() -> Non
         assert len(found) == 5  # last, and not left out
     targets.observe(shop, endpoints[2], Observation.OK)  # the node is there
     assert {next(targets.candidates(shop)).id for _ in range(5)} == {"shop.2", "shop.3", "shop.4"}
-    clock.now += 5
+    clock.advance(5)
     assert len({next(targets.candidates(shop)).id for _ in range(5)}) == 5
