@@ -31,6 +31,7 @@ import importlib
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from meshlib.balancing.registered import Candidate, StrategyRequest, strategy
     from meshlib.decision import (
         Carry,
         Decision,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "Candidate": "meshlib.balancing.registered",
     "Carry": "meshlib.decision",
     "ClientHello": "meshlib.messages",
     "ConfigurationError": "meshlib.errors",
@@ -91,11 +93,13 @@ _PLACES = {
     "Scheme": "meshlib.model",
     "Service": "meshlib.routes",
     "Snapshot": "meshlib.model",
+    "StrategyRequest": "meshlib.balancing.registered",
     "TLSDecision": "meshlib.decision",
     "Terminate": "meshlib.decision",
     "Upstream": "meshlib.model",
     "UpstreamKey": "meshlib.upstream_key",
     "redirect": "meshlib.routes",
+    "strategy": "meshlib.balancing.registered",
 }
 
 # What a program begins with comes first.
@@ -103,6 +107,7 @@ __all__ = [  # noqa: RUF022
     "Mesh",
     "Service",
     "redirect",
+    "Candidate",
     "Carry",
     "ClientHello",
     "ConfigurationError",
@@ -126,10 +131,12 @@ __all__ = [  # noqa: RUF022
     "Route",
     "Scheme",
     "Snapshot",
+    "StrategyRequest",
     "TLSDecision",
     "Terminate",
     "Upstream",
     "UpstreamKey",
+    "strategy",
 ]
 
 

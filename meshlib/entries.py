@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from meshlib.authority import is_ip_address, parse_port
-from meshlib.balancing import STRATEGIES, create_strategy
+from meshlib.balancing import STRATEGIES, strategy_name
 from meshlib.discovery.files.endpoints import MAX_WEIGHT
 from meshlib.errors import AuthorityError, ConfigurationError, PathError
 from meshlib.labels.actions import REDIRECT_STATUSES, parse_redirect
@@ -34,6 +34,7 @@ __all__ = [
     "check_endpoint",
     "check_strategy",
     "check_weight",
+    "given_strategy",
     "read_match",
     "read_redirect",
     "typed",
@@ -252,10 +253,15 @@ def check_strategy(entry: Entry, name: str) -> None:
     if not isinstance(name, str):
         raise entry.error(f"{typed(name)} is no strategy", 'write strategy="round_robin"')
     if name not in STRATEGIES:
-        try:
-            create_strategy(name)
-        except ConfigurationError as error:
-            raise entry.error(error.message, error.hint) from None
+        given_strategy(entry, name)
+
+
+def given_strategy(entry: Entry, given: object) -> str:
+    """The name of a strategy that is given by its name, or as the function itself."""
+    try:
+        return strategy_name(given)
+    except ConfigurationError as error:
+        raise entry.error(error.message, error.hint) from None
 
 
 def typed(value: object) -> str:

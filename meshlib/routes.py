@@ -28,8 +28,8 @@ from meshlib.discovery.files.services import resolve_document
 from meshlib.entries import (
     Entry,
     check_endpoint,
-    check_strategy,
     check_weight,
+    given_strategy,
     read_match,
     read_redirect,
     typed,
@@ -78,8 +78,8 @@ class Service:
 
     `addresses` are "HOST:PORT", with an IPv6 host in brackets, or `Endpoint`s. `name` is for
     people, `Mesh.endpoints` and the upstream ("": the text of the entry); entries with the same
-    named service share its connections and health. `strategy` is one of
-    `meshlib.balancing.STRATEGIES`; None means "weighted_round_robin" where weights differ, else
+    named service share its connections and health. `strategy` is the name of one, or a function as
+    `meshlib.strategy` wants it; None means "weighted_round_robin" where weights differ, else
     "round_robin". `weights` are whole numbers from 0 to 1000, one for each address (0: only when no
     other is left).
 
@@ -96,7 +96,7 @@ class Service:
     addresses: Sequence[str | Endpoint]
     _: KW_ONLY
     name: str = ""
-    strategy: str | None = None
+    strategy: str | Callable[..., object] | None = None
     weights: Sequence[int] | None = None
     sticky: str | None = None
     tls: str = ""
@@ -229,7 +229,7 @@ def _upstream(entry: Entry, match: Match, service: Service, how: Transport) -> U
     strategy = service.strategy
     if strategy is None:
         strategy = "weighted_round_robin" if differ else "round_robin"
-    check_strategy(entry, strategy)
+    strategy = given_strategy(entry, strategy)
     if strategy == "round_robin" and differ:
         hint = 'write strategy="weighted_round_robin", or leave strategy out'
         raise entry.error("round_robin ignores weights, and they differ", hint)
@@ -320,7 +320,7 @@ _WHOLE: Final = (int, type(None))
 _OF_LABELS: Final = {option.key: option for option in OPTIONS}
 _SERVICE_OPTIONS: Final = {
     "name": _Option((str,), 'write a name, name="shop"'),
-    "strategy": _Option((str, type(None)), 'write strategy="least_connections"'),
+    "strategy": _Option((object,), 'write strategy="least_connections"'),
     "sticky": _Option(
         (str, type(None)),
         'write the name of a cookie, sticky="SID"',

@@ -12,11 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from operator import attrgetter
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
-
-from meshlib.errors import ConfigurationError
-from meshlib.nearest_word import nearest
 
 __all__ = [
     "STRATEGIES",
@@ -26,7 +22,6 @@ __all__ = [
     "Strategy",
     "Weighted",
     "WeightedRoundRobin",
-    "create_strategy",
 ]
 
 
@@ -330,16 +325,3 @@ STRATEGIES: Final[dict[str, Callable[[Load], Strategy]]] = {
     "weighted_round_robin": lambda load: WeightedRoundRobin(),
     "least_connections": LeastConnections,
 }
-
-
-def create_strategy(name: str, load: Load = attrgetter("active")) -> Strategy:
-    """Create a strategy by name. `load` tells how many requests or connections a candidate has,
-    where the strategy looks at that; by default its attribute `active` does. Raises
-    `ConfigurationError` with the nearest known name.
-    """
-    factory = STRATEGIES.get(name)
-    if factory is None:
-        near = nearest(name, STRATEGIES)
-        hint = f"did you mean {near}?" if near else f"known are {', '.join(sorted(STRATEGIES))}"
-        raise ConfigurationError(f"{name!r} is no strategy", where="strategy", hint=hint)
-    return factory(load)

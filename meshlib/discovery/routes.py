@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Final
 
 from meshlib.discovery.limits import ServiceQuota
-from meshlib.labels.result import LabelResult, PublishedPort
+from meshlib.labels.result import InternalPort, LabelResult, PublishedPort
 from meshlib.model import (
     Contribution,
     ForwardTo,
@@ -17,7 +18,7 @@ from meshlib.model import (
     Upstream,
 )
 from meshlib.redirects import is_for_plain
-from meshlib.upstream_key import Transport
+from meshlib.upstream_key import PLAIN, Transport
 
 __all__ = ["PUBLISHED", "build_routes"]
 
@@ -45,14 +46,13 @@ def build_routes(
     today's labels come first, then last good routes, then published ports.
     """
     quota = quota or ServiceQuota(service)
+    upstreams = _Upstreams(upstream_for, _strategies(result, previous))
     routes = [
         Route(
             asked.match,
             asked.action
             if isinstance(asked.action, RedirectRule)
-            else ForwardTo(
-                _with_transport(upstream_for(asked.action.number), asked.action.transport)
-            ),
+            else ForwardTo(upstreams.at(asked.action.number, asked.action.transport)),
             asked.options,
             service=service,
             label=asked.label,
@@ -75,7 +75,7 @@ def build_routes(
             case RedirectRule():
                 routes.append(replace(old, degraded=True))
             case ForwardTo(before) if networked and before.key.port is not None:
-                now = ForwardTo(_with_transport(upstream_for(before.key.port), before.transport))
+                now = ForwardTo(upstreams.at(before.key.port, before.transport))
                 routes.append(replace(old, action=now, degraded=True))
     if networked:
         labelled = {route.listening_port for route in routes}
@@ -83,7 +83,7 @@ def build_routes(
             port: target for port, target in _published(published).items() if port not in labelled
         }
         routes += [
-            Route(port, ForwardTo(upstream_for(target)), service=service, schema=PUBLISHED)
+            Route(port, ForwardTo(upstreams.at(target)), service=service, schema=PUBLISHED)
             for port, target in quota.published(routes, sorted(asked_for.items()))
         ]
     return tuple(
@@ -108,6 +108,45 @@ def _published(ports: Iterable[PublishedPort]) -> dict[ListeningPort, int]:
         if port.published is not None and protocol in (Scheme.TCP, Scheme.UDP):
             wanted.setdefault(ListeningPort(Scheme(protocol), port.published), port.target)
     return wanted
+
+
+def _strategies(result: LabelResult, previous: Contribution | None) -> dict[int, str]:
+    """The strategies that labels ask for, by port; those of last good routes where today's labels
+    ask for none.
+    """
+    found: dict[int, str] = {}
+    for asked in result.routes:
+        if isinstance(asked.action, InternalPort) and asked.action.strategy:
+            found.setdefault(asked.action.number, asked.action.strategy)
+    for old in previous.routes if previous is not None and result.failed else ():
+        upstream = old.upstream if old.label in result.failed else None
+        # The two others may be the service's own, and no label's.
+        if upstream is not None and upstream.strategy not in _BY_WEIGHT and upstream.key.port:
+            found.setdefault(upstream.key.port, upstream.strategy)
+    return found
+
+
+_BY_WEIGHT: Final = ("round_robin", "weighted_round_robin")
+
+
+class _Upstreams:
+    # The upstreams of a service at its ports, each made once, as its labels want them.
+
+    def __init__(self, upstream_for: Callable[[int], Upstream], strategies: dict[int, str]) -> None:
+        self._upstream_for = upstream_for
+        self._strategies = strategies
+        self._made: dict[tuple[int, Transport], Upstream] = {}
+
+    def at(self, port: int, asked: Transport = PLAIN) -> Upstream:
+        made = self._made.get((port, asked))
+        if made is None:
+            made = _with_transport(self._upstream_for(port), asked)
+            wanted = self._strategies.get(port, made.strategy)
+            # Weights are those of a file, which whoever runs the gateway has written.
+            if wanted != made.strategy and (wanted, made.strategy) != _BY_WEIGHT:
+                made = replace(made, strategy=wanted)
+            self._made[port, asked] = made
+        return made
 
 
 def _with_transport(upstream: Upstream, asked: Transport) -> Upstream:

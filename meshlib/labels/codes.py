@@ -24,6 +24,7 @@ __all__ = [
     "BAD_SCHEME",
     "BAD_SERVER_NAME",
     "BAD_SHARE_WITH",
+    "BAD_STRATEGY",
     "BAD_TIME_OUT",
     "BAD_UPSTREAM_PROTOCOL",
     "BAD_WILDCARD",
@@ -49,6 +50,7 @@ __all__ = [
     "REDIRECT_ON_PORT",
     "REDIRECT_ON_SNI",
     "REPEATED_KEY",
+    "SECOND_STRATEGY",
     "SEVERAL_PORTS",
     "SHARE_WITH_ON_PORT",
     "SNI_ADDRESS",
@@ -156,6 +158,7 @@ BAD_TIME_OUT = DiagnosticKind(
     _ERROR,
     "`response_head`, `between_bytes` or `tunnel_idle` is not a number of seconds from 1 to 86400",
 )
+BAD_STRATEGY = DiagnosticKind("HRM033", _ERROR, "`strategy` is not the name of a known strategy")
 TOO_MUCH_TEXT = DiagnosticKind(
     "HRM040",
     _ERROR,
@@ -225,6 +228,9 @@ BLANK_HOST = DiagnosticKind(
     "HRM120", _WARNING, "`http://` or `sni://` without a host; taken for every host, as in HRM"
 )
 TIME_OUT_ON_UDP = DiagnosticKind("HRM121", _WARNING, "`tunnel_idle` on a `udp://` route; ignored")
+SECOND_STRATEGY = DiagnosticKind(
+    "HRM123", _WARNING, "two labels ask for different strategies at one port; the first one counts"
+)
 
 LEGACY_FORM = DiagnosticKind(
     "HRM201", _INFO, "the label has the form of UCP 2.0; its routes are made"
@@ -265,6 +271,7 @@ CATALOGUE: tuple[DiagnosticKind, ...] = (
     BAD_UPSTREAM_PROTOCOL,
     BAD_SHARE_WITH,
     BAD_TIME_OUT,
+    BAD_STRATEGY,
     TOO_MUCH_TEXT,
     TOO_MANY_ROUTES,
     TOO_MANY_PORTS,
@@ -289,6 +296,7 @@ CATALOGUE: tuple[DiagnosticKind, ...] = (
     TIME_OUT_ON_SNI,
     BLANK_HOST,
     TIME_OUT_ON_UDP,
+    SECOND_STRATEGY,
     LEGACY_FORM,
     UNUSED_BESIDE_REDIRECT,
 )

@@ -10,7 +10,7 @@ endpoints, networks or other services.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from meshlib.bounds import bounded_name
 from meshlib.labels import codes
@@ -88,6 +88,7 @@ def parse_labels(
                 of_label.add(codes.DUPLICATE_ROUTE, message, hint, column=column)
             elif room.for_route(route):
                 routes[place] = route
+    _report_strategies(routes.values(), diagnostics)
     _report_key_slips(labels, diagnostics, limits)
     unread = unread_interlock(labels, service) if not own else None
     if unread is not None:
@@ -99,6 +100,20 @@ def parse_labels(
     return LabelResult(
         tuple(routes.values()), kept, frozenset(diagnostics.failed), diagnostics.unreported
     )
+
+
+def _report_strategies(routes: Iterable[LabelRoute], diagnostics: Diagnostics) -> None:
+    # A port of a service is one upstream, which has one strategy.
+    first: dict[int, tuple[str, str]] = {}
+    for route in routes:
+        port = route.action
+        if isinstance(port, RedirectRule) or not port.strategy:
+            continue
+        label, counts = first.setdefault(port.number, (route.label, port.strategy))
+        if counts != port.strategy:
+            message = f"{show(label, 100)} asks for {counts} at the same port; that one counts"
+            hint = "write the same strategy in both, or in one of the two"
+            diagnostics.label(route.label).add(codes.SECOND_STRATEGY, message, hint)
 
 
 def _report_key_slips(
@@ -246,10 +261,10 @@ def _read_pairs(
         return None
     # Even with a wrong match the other keys are checked, so that everything is reported at once.
     action = read_action(pairs, match, ports, diagnostics)
-    options, transport = read_options(pairs, match, diagnostics)
+    options, transport, strategy = read_options(pairs, match, diagnostics)
     if diagnostics.failed or match is None or action is None:
         return None
-    does = action if isinstance(action, RedirectRule) else InternalPort(action, transport)
+    does = action if isinstance(action, RedirectRule) else InternalPort(action, transport, strategy)
     return asked.value.column, LabelRoute(match, does, diagnostics.key, SCHEMA, options)
 
 

@@ -1,10 +1,10 @@
 """Options of a label: a table with one row for each, and the reading of a label by it.
 
 A new option is a row here, a field of `RouteOptions` (or of `Transport`, where it is about the
-connections to endpoints), and one place in `meshlib_adapters.proxy.exchange`. Whatever there is to
-say about a key comes from its row: which kinds of routes have a use for it, which other keys it
-clashes with, the code of a wrong value and its cure, and what an unknown key may have been meant to
-be.
+connections to endpoints; `strategy` is the upstream's), and one place in
+`meshlib_adapters.proxy.exchange`. Whatever there is to say about a key comes from its row: which
+kinds of routes have a use for it, which other keys it clashes with, the code of a wrong value and
+its cure, and what an unknown key may have been meant to be.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from meshlib.labels.values import (
     read_seconds,
     read_server_name,
     read_share_with,
+    read_strategy,
     read_upstream_protocol,
 )
 from meshlib.model import HostPath, Match, Scheme
@@ -61,8 +62,8 @@ class Unused(NamedTuple):
 class Option:
     """One option, a row of the table.
 
-    `key` is its name in a label, `sets` the field of `RouteOptions` or `Transport` that has its
-    value. `read` turns the text of a value into that field's; a text that it refuses with
+    `key` is its name in a label, `sets` the field of `RouteOptions`, `Transport` or `Upstream` that
+    has its value. `read` turns the text of a value into that field's; a text that it refuses with
     `OptionValueError` is reported as `wrong`, with `cure` for a hint.
 
     `unused` are the kinds of routes that ignore it. `clashes` says by the key of an earlier row why
@@ -214,6 +215,14 @@ OPTIONS: Final = (
         _on_ports(codes.SHARE_WITH_ON_PORT, "a {} port belongs to one service alone"),
         with_redirect=True,
     ),
+    Option(
+        "strategy",
+        "strategy",
+        read_strategy,
+        codes.BAD_STRATEGY,
+        "write strategy=least_connections, or leave it out",
+        {},
+    ),
     _time_out("response_head", _only_http(codes.TIME_OUT_ON_SNI, _UNSEEN, _TUNNEL)),
     _time_out("between_bytes", _only_http(codes.TIME_OUT_ON_SNI, _UNSEEN, _TUNNEL)),
     _time_out(
@@ -241,9 +250,9 @@ KEYS: Final = (
 
 def read_options(
     pairs: Mapping[str, Pair], match: Match | None, diagnostics: LabelDiagnostics
-) -> tuple[RouteOptions, Transport]:
-    """The options and the transport that the pairs of a label ask for, without those that are wrong
-    or ignored.
+) -> tuple[RouteOptions, Transport, str]:
+    """The options, the transport and the strategy ("": none) that the pairs of a label ask for,
+    without those that are wrong or ignored.
 
     `match` None: the label has a wrong one. Then options are checked as those of an HTTP route, so
     that everything that is wrong is reported at once.
@@ -257,7 +266,7 @@ def read_options(
             report_beside_redirect(pair, diagnostics)
         else:
             _read_option(option, pair, match, values, diagnostics)
-    return route_options(values), transport(values)
+    return route_options(values), transport(values), str(values.get("strategy", ""))
 
 
 def _read_option(

@@ -16,10 +16,14 @@ __all__ = ["InternalPort", "LabelResult", "LabelRoute", "PublishedPort"]
 
 @dataclass(frozen=True, slots=True)
 class InternalPort:
-    """The port inside the container that a label forwards to, and the transport to endpoints."""
+    """The port inside the container that a label forwards to, the transport to endpoints, and the
+    strategy among them ("": the label asks for none). Of those that the labels of a service ask for
+    at one port the first counts.
+    """
 
     number: int
     transport: Transport = PLAIN
+    strategy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ import re
 from typing import Literal
 
 from meshlib.authority import is_ip_address, normalize_host
+from meshlib.balancing.registered import registered_names
+from meshlib.balancing.strategy import STRATEGIES
 from meshlib.errors import AuthorityError
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "read_seconds",
     "read_server_name",
     "read_share_with",
+    "read_strategy",
     "read_upstream_protocol",
 ]
 
@@ -38,6 +41,7 @@ _MAX_GRANTS = 32
 _SECONDS = re.compile(r"[0-9]{1,5}")
 # No label can have a connection wait for ever: it takes a place of `limits.max_connections`.
 MAX_SECONDS = 86_400
+_SHOWN = 10  # strategies named in a message
 _SWITCHES = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0"})
 
 
@@ -152,3 +156,16 @@ def read_share_with(text: str) -> tuple[str, ...]:
     if not 0 < len(names) <= _MAX_GRANTS:
         raise OptionValueError(f"there are {len(names)} names, not 1 to {_MAX_GRANTS}")
     return tuple(sorted(set(names)))
+
+
+def read_strategy(text: str) -> str:
+    """The name of a strategy: built in, or one that the gateway's program has defined."""
+    if text in STRATEGIES:
+        return text
+    own = registered_names()
+    if text in own:
+        return text
+    known = [*sorted(STRATEGIES), *own]
+    more = ", ..." if len(known) > _SHOWN else ""
+    message = f"it is not the name of a strategy; known are {', '.join(known[:_SHOWN])}{more}"
+    raise OptionValueError(message)

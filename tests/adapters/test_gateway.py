@@ -29,6 +29,7 @@ from meshlib.model import (
     Snapshot,
     Upstream,
 )
+from meshlib.routes import Service
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters import Gateway
 from meshlib_adapters.config.settings import Settings
@@ -364,3 +365,13 @@ def test_mistakes_of_an_embedded_gateway_are_shown_as_they_were_written() -> Non
     gateway = Gateway(Mesh(), tls="192.0.2.1:80")
     with pytest.raises(ConfigurationError, match=r"^Gateway\(tls=\) 192\.0\.2\.1:80: this machine"):
         gateway.run()
+
+
+def test_a_strategy_of_the_program_is_not_one_of_its_workers() -> None:
+    def mine(candidates: object, request: object) -> None:
+        """A strategy."""
+
+    mesh = Mesh({"a": Service(["127.0.0.1:1"], strategy=mine)})
+    with pytest.raises(ConfigurationError, match="mine of this program, which worker") as caught:
+        Gateway(mesh, http="127.0.0.1:0", workers=2)
+    assert caught.value.hint == "serve in this process: workers=1, without user and group"

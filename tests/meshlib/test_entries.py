@@ -19,6 +19,7 @@ from meshlib.entries import (
     check_endpoint,
     check_strategy,
     check_weight,
+    given_strategy,
     read_match,
     read_redirect,
     typed,
@@ -171,3 +172,10 @@ def test_values_of_a_wrong_type_are_shown_short() -> None:
     assert typed("a") == "'a' (str)"
     assert typed(None) == "None (NoneType)"
     assert len(typed("a" * 9999)) < 100
+
+
+def test_a_strategy_is_given_by_name_or_itself() -> None:
+    assert given_strategy(ENTRY, "round_robin") == "round_robin"
+    assert given_strategy(ENTRY, lambda candidates, request: None).endswith("<lambda>")
+    with pytest.raises(ConfigurationError, match=r"^routes\['shop.example.com'\]: strategy is 5, "):
+        given_strategy(ENTRY, 5)

@@ -357,3 +357,29 @@ def test_any_host_and_a_host_that_is_called_so_are_two() -> None:
     )
     names = {route.upstream.name for route in snapshot.routes if route.upstream is not None}
     assert names == {"*", "any-host", "sni://*", "sni://any-host", "*/a", "any-host/a"}
+
+
+def mine(candidates: object, request: object) -> None:
+    """A strategy."""
+
+
+def test_a_strategy_may_be_the_function_itself() -> None:
+    (one, other) = read_routes(
+        {"a": Service(["b:1"], strategy=mine), "b": Service(["b:1"], strategy=mine)}
+    ).routes
+    assert one.upstream is not None
+    assert other.upstream is not None
+    assert one.upstream.strategy == other.upstream.strategy == "mine"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        ("mien", r"^routes\['a'\]: 'mien' is no strategy"),
+        (True, r"^routes\['a'\]: strategy is True"),
+        (5, r"^routes\['a'\]: strategy is 5, neither"),
+    ],
+)
+def test_what_is_no_strategy(strategy: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        read_routes({"a": Service(["b:1"], strategy=strategy)})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from meshlib.authority import normalize_host
-from meshlib.balancing.strategy import STRATEGIES
+from meshlib.balancing import STRATEGIES, registered_names
 from meshlib.discovery.engine.addresses import is_refused
 from meshlib.errors import MeshError
 from meshlib.model import Route, Scheme, Tenure, Upstream
@@ -84,7 +84,7 @@ def _check_upstream(upstream: Upstream, *, from_engine: bool) -> None:
         check_text(key.service, key.provider, key.transport.tls_name)
         if key.port is not None and not 1 <= key.port <= 65535:
             raise ValueError(f"the port {key.port} of an upstream is not within 1-65535")
-    if upstream.strategy not in STRATEGIES:
+    if upstream.strategy not in STRATEGIES and upstream.strategy not in registered_names():
         raise ValueError(f"there is no strategy {upstream.strategy[:50]!r}")
     for endpoint in upstream.endpoints:
         check_text(endpoint.id, endpoint.host, endpoint.node)

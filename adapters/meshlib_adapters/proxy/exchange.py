@@ -24,11 +24,12 @@ from meshlib.table.settled import settled
 from meshlib.table.uncertified import decide_uncertified
 from meshlib_adapters.observe.debug_lines import tell_decision, tell_no_response
 from meshlib_adapters.observe.end_reasons import NORMAL, EndReason, end_reason
+from meshlib_adapters.proxy.default_host import default_host
 from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.front import Front
 from meshlib_adapters.proxy.local_responses import local_error, local_redirect
 from meshlib_adapters.proxy.proxy import Proxy
-from meshlib_adapters.proxy.retries import UpstreamRequest, default_host
+from meshlib_adapters.proxy.retries import UpstreamRequest
 from meshlib_adapters.upstream.messages import ForwardResponse
 
 __all__ = ["Exchange"]

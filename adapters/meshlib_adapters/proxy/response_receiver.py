@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from meshlib.decision import Forward
 from meshlib.http1 import BodyKind
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.upstream.messages import ForwardResponse
@@ -13,8 +14,11 @@ __all__ = ["ResponseReceiver"]
 
 class ResponseReceiver(Protocol):
     """The part that wants the response. Most calls come straight from the connection: see
-    `upstream.connection.Requester` for their order and arguments.
+    `upstream.connection.Requester` for their order and arguments. `decision` is the
+    request's.
     """
+
+    decision: Forward | None
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """The client's address, and the one that it connected to."""

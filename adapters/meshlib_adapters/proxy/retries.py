@@ -13,14 +13,15 @@ neither the budget nor the endpoint's health is charged for that.
 from __future__ import annotations
 
 from typing import Final, cast
-from urllib.parse import quote
 
 from meshlib.balancing.health import Observation
+from meshlib.balancing.registered import StrategyRequest
 from meshlib.decision import Forward
-from meshlib.model import Upstream
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.observe.debug_lines import tell_endpoint, tell_failure
 from meshlib_adapters.proxy.response_receiver import ResponseReceiver
+from meshlib_adapters.proxy.response_timer import strategy_request, timed
+from meshlib_adapters.upstream.choice.queue import RequestQueue
 from meshlib_adapters.upstream.connect_race import ConnectRace
 from meshlib_adapters.upstream.connection import (
     IDEMPOTENT,
@@ -31,20 +32,12 @@ from meshlib_adapters.upstream.connection import (
 )
 from meshlib_adapters.upstream.messages import ForwardRequest
 from meshlib_adapters.upstream.pool import EndpointPool
-from meshlib_adapters.upstream.queue import RequestQueue
 from meshlib_adapters.upstream.registry import UpstreamRegistry
 from meshlib_adapters.upstream.state import MAX_RETRIES, UpstreamState
 
-__all__ = ["UpstreamRequest", "default_host"]
+__all__ = ["UpstreamRequest"]
 
-_STATUS: Final = {Failure.TIMED_OUT: 504}
-
-
-def default_host(upstream: Upstream) -> bytes:
-    """The Host of a request whose client (of HTTP/1.0) named none: "shop:8080"."""
-    key = upstream.key
-    port = "" if key.port is None else f":{key.port}"
-    return f"{quote(key.service, safe=':')}{port}".encode()
+_STATUS: Final = {Failure.TIMED_OUT.token: 504, "connect_timeout": 504}
 
 
 class UpstreamRequest:
@@ -133,6 +126,7 @@ class UpstreamRequest:
         # Most requests of a connection go where the last one went.
         if state is None or state.upstream is not upstream or state.closed:
             self.state = state = self._upstreams.state(upstream)
+            self.on_response = self._receiver.on_response
         message = self.message
         self._idempotent = message.head.method in IDEMPOTENT
         self._bound = preferred
@@ -145,6 +139,9 @@ class UpstreamRequest:
         if state.retries < MAX_RETRIES:
             state.earn_retries()
         pool = state.first() if preferred is None else state.preferred(preferred)
+        if pool is None and preferred is None and state.own is not None:
+            pool = state.first_for(self)
+            self.on_response = timed(state, self, self._receiver, small=self._small)
         if pool is None:
             self._wait(state, preferred, body)
             return
@@ -221,12 +218,14 @@ class UpstreamRequest:
 
     @property
     def stage(self) -> str:
-        """The letter, as in end reasons, for what a request without a response waits for: Q,
-        admission; C, a connection; H, the response.
-        """
+        """The letter of an end reason: waits for Q, admission; C, a connection; H, the response."""
         return "Q" if self._waiting is not None else "C" if self.connecting is not None else "H"
 
     # As a `QueuedRequest`.
+
+    def strategy_request(self) -> StrategyRequest:
+        """The request, as a strategy of the program's own sees it."""
+        return strategy_request(self.message.head, self._receiver)
 
     def _wait(self, state: UpstreamState, preferred: EndpointPool | None, body: bytes) -> None:
         self.pool = None
@@ -238,12 +237,12 @@ class UpstreamRequest:
             self._waiting = queue
             self._pending = body
         else:
-            message = "too many requests wait for this upstream"
-            self._receiver.on_no_response(503, "queue_full", message)
+            self._receiver.on_no_response(503, "queue_full", "too many requests wait already")
 
     def on_admitted(self, pool: EndpointPool) -> None:
         """An endpoint has room."""
         self._waiting = None
+        self.on_response = timed(self.state, self, self._receiver, small=self._small)
         body, self._pending = self._pending, b""
         self._ask(pool, body)
 
@@ -283,9 +282,9 @@ class UpstreamRequest:
         """No endpoint can be connected to."""
         self.connecting = None
         pool = cast("EndpointPool", self.pool)  # that the connection was asked of last
-        status = 504 if reason == "connect_timeout" else 502
         self._give_up()
-        self._receiver.on_no_response(status, reason, f"no connection to {pool.endpoint.address}")
+        message = f"no connection to {pool.endpoint.address}"
+        self._receiver.on_no_response(_STATUS.get(reason, 502), reason, message)
 
     def on_failure(self, failure: Failure, message: str, began: bool) -> None:
         """The connection ended before the response did."""
@@ -328,7 +327,7 @@ class UpstreamRequest:
     def _another(
         self, pool: EndpointPool, state: UpstreamState, failure: Failure
     ) -> EndpointPool | None:
-        # Whom to ask when an endpoint has failed, or did not take the request.
+        # When an endpoint has failed, or did not take the request.
         declined = failure in UNPROCESSED
         if self._small and not declined:
             pool.observe(Observation.BAD_RESPONSE)
@@ -367,13 +366,13 @@ class UpstreamRequest:
         state = self.state
         if state is None or not self._tries_left:
             return None
-        return state.following(self._tried)
+        return state.following(self._tried, self)
 
     def _end(self, failure: Failure, message: str, *, began: bool, observed: bool = False) -> None:
         if not observed and (not began or failure is Failure.BAD_RESPONSE):
             self._blame(failure)
         self._give_up()
-        self._receiver.on_no_response(_STATUS.get(failure, 502), failure.token, message)
+        self._receiver.on_no_response(_STATUS.get(failure.token, 502), failure.token, message)
 
     def _blame(self, failure: Failure) -> None:
         # What a client alone could bring about never counts against an endpoint. One that ends a

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from meshlib_adapters.observe.debug_lines import tell_endpoint, wanted
+from meshlib_adapters.upstream.choice.queue import PickAsker
 from meshlib_adapters.upstream.connection import EndpointConnection, Requester
 from meshlib_adapters.upstream.pool import EndpointPool
 from meshlib_adapters.upstream.state import UpstreamState
@@ -24,7 +25,7 @@ __all__ = ["ConnectRace", "RaceRequester"]
 _MAX_TRIED: Final = 10
 
 
-class RaceRequester(Requester, Protocol):
+class RaceRequester(Requester, PickAsker, Protocol):
     """The part that wants a connection to one of several endpoints. `pool` is the one asked last,
     and in the end the one connected to.
     """
@@ -116,7 +117,7 @@ class ConnectRace:
         limit = last.settings.connect * patience
         if len(self._tried) >= _MAX_TRIED or monotonic() - self._began >= limit:
             return False
-        pool = self._state.following(self._tried)
+        pool = self._state.following(self._tried, self.requester)
         if pool is None:
             return False
         if wanted():

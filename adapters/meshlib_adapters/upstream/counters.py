@@ -18,6 +18,7 @@ class UpstreamCounters:
         "queued",
         "rejected",
         "retries",
+        "strategy_failures",
     )
 
     def __init__(self) -> None:
@@ -26,5 +27,6 @@ class UpstreamCounters:
         self.failures = 0  # requests that ended without a proper response
         self.retries = 0
         self.ejections = 0
+        self.strategy_failures = 0  # picks that a strategy of the program's own did not make
         self.queued = 0  # requests that had to wait for an endpoint with room
         self.rejected = 0  # the queue was full, or they waited too long

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from meshlib.balancing import (
     HealthState,
+    OwnStrategy,
+    Strategy,
     create_strategy,
     usable,
 )
@@ -17,10 +19,11 @@ from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.fast_paths import ALL, FastPaths
 from meshlib_adapters.sockets.write_batch import WriteBatch
 from meshlib_adapters.upstream.choice.host_names import HostNames, host_names
+from meshlib_adapters.upstream.choice.own_choice import Latencies, count_failures
+from meshlib_adapters.upstream.choice.queue import PickAsker, RequestQueue
 from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import EndpointPool
 from meshlib_adapters.upstream.pool_rules import ProxyHeaderRule, RequestLimit
-from meshlib_adapters.upstream.queue import RequestQueue
 from meshlib_adapters.upstream.transports import connection_factory
 
 if TYPE_CHECKING:
@@ -47,7 +50,8 @@ class UpstreamState:
     If its endpoints take only so many requests at a time, those that find no room wait in `queue`,
     else that is None. `hosts` are the names among its endpoints, which `names` look up; each
     address that they are known to have is an endpoint. `retries` are those saved up, at most
-    `MAX_RETRIES`. `closed`: the upstream is gone.
+    `MAX_RETRIES`. `closed`: the upstream is gone. `own` is its strategy where that is one of the
+    program's own, which looks at the request (None: it is built in); `latencies` are measured then.
     """
 
     __slots__ = (
@@ -59,10 +63,13 @@ class UpstreamState:
         "_on_silent",
         "_pools",
         "_settings",
+        "_slow",
         "_write_batch",
         "closed",
         "counters",
         "hosts",
+        "latencies",
+        "own",
         "queue",
         "ready",
         "retries",
@@ -99,8 +106,10 @@ class UpstreamState:
             self.queue = RequestQueue(self._choose, settings, loop, self.counters)
         self.retries = 10.0
         self.closed = False
-        self.strategy = create_strategy(upstream.strategy, _load)
+        self.latencies = Latencies()
+        self.own: OwnStrategy | None = None
         self.upstream = upstream
+        self.strategy = self._created_strategy(upstream.strategy)
         self.ready: tuple[EndpointPool, ...] = ()
         self.update(upstream)
 
@@ -117,7 +126,7 @@ class UpstreamState:
             weights.get(endpoint.address, endpoint.weight) != endpoint.weight
             for endpoint in endpoints
         ):  # a pool that stays is the same to a strategy, whatever its weight
-            self.strategy = create_strategy(upstream.strategy, _load)
+            self.strategy = self._created_strategy(upstream.strategy)
         self.upstream = upstream
         before, self._pools = self._pools, {}
         for endpoint in endpoints:
@@ -131,11 +140,21 @@ class UpstreamState:
             self._pools[key] = pool
         for pool in before.values():
             pool.close()
+        self.latencies.keep(self._pools.values())
         self.ready = tuple(
             pool for pool in self._pools.values() if pool.endpoint.state is EndpointState.READY
         )
         if self.queue is not None:
             self.queue.wake()  # new endpoints have room
+
+    def _created_strategy(self, name: str) -> Strategy:
+        strategy = create_strategy(name, _load)
+        self.own = own = strategy if isinstance(strategy, OwnStrategy) else None
+        self._slow = own is not None or self.queue is not None
+        if own is not None:
+            own.latency = self.latencies.of
+            own.on_failure = count_failures(own, self.upstream.name, self.counters)
+        return strategy
 
     def _expanded(self, upstream: Upstream) -> tuple[Endpoint, ...]:
         names = self._names
@@ -179,10 +198,12 @@ class UpstreamState:
 
     def first(self) -> EndpointPool | None:
         """The best endpoint for a new request, counted as a pick; None if there is none, or the
-        request has to wait.
+        request has to wait, or there is an `own` strategy and `first_for` is to be called.
         """
-        if self.queue is not None:  # nobody overtakes those who wait
-            return None if self.queue else self._choose(None)
+        if self._slow:
+            if self.own is not None or self.queue:  # nobody overtakes those who wait
+                return None
+            return self._choose(None)
         chosen = self.strategy.first(self.ready)
         if chosen is None or (
             chosen.health.state is HealthState.HEALTHY and chosen.warming is None
@@ -190,11 +211,22 @@ class UpstreamState:
             return chosen
         return self._careful(chosen)
 
-    def _choose(self, preferred: EndpointPool | None) -> EndpointPool | None:
+    def first_for(self, asker: PickAsker) -> EndpointPool | None:
+        """`first`, with an `own` strategy."""
+        if self.queue is not None:
+            return None if self.queue else self._choose(None, asker)
+        if self.own is not None:
+            self.own.request = asker.strategy_request()
+        chosen = self.strategy.first(self.ready)
+        return None if chosen is None else self._careful(chosen)
+
+    def _choose(
+        self, preferred: EndpointPool | None, asker: PickAsker | None = None
+    ) -> EndpointPool | None:
         # An endpoint with room; `preferred` or none as long as that one is ready.
         if preferred is not None and preferred in self.ready:
             return None if preferred.full else preferred
-        return next((pool for pool in self._candidates() if not pool.full), None)
+        return next((pool for pool in self._candidates(asker) if not pool.full), None)
 
     def _careful(self, chosen: EndpointPool) -> EndpointPool:
         # An endpoint whose ejection is over gets its turn, or nothing could bring it back; but one
@@ -211,10 +243,12 @@ class UpstreamState:
         )
         return next(calm, good[0])
 
-    def following(self, tried: list[EndpointPool]) -> EndpointPool | None:
+    def following(
+        self, tried: list[EndpointPool], asker: PickAsker | None = None
+    ) -> EndpointPool | None:
         """The best endpoint with room that was not tried yet for this request."""
         return next(
-            (pool for pool in self._candidates() if pool not in tried and not pool.full), None
+            (pool for pool in self._candidates(asker) if pool not in tried and not pool.full), None
         )
 
     def by_id(self, endpoint_id: str) -> EndpointPool | None:
@@ -251,7 +285,9 @@ class UpstreamState:
         if self.queue is not None:
             self.queue.close()
 
-    def _candidates(self) -> list[EndpointPool]:
+    def _candidates(self, asker: PickAsker | None = None) -> list[EndpointPool]:
+        if asker is not None and self.own is not None:
+            self.own.request = asker.strategy_request()
         now = self._loop.time()
         ordered = list(self.strategy.candidates(self.ready))
         good = usable(ordered, [pool.health.available(now) for pool in ordered])

@@ -11,6 +11,7 @@ import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from meshlib.balancing.registered import stand_in
 from meshlib.model import Snapshot
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.workers.channel import make_frame
@@ -102,7 +103,8 @@ def read_snapshot(body: bytes, current: int, before: Snapshot) -> tuple[int, Sna
     """The version and the snapshot in a frame of `make_snapshot`, for a worker that has version
     `current`, which is `before`.
 
-    `VersionMismatch` when the difference does not begin there.
+    `VersionMismatch` when the difference does not begin there. Strategies that the supervisor's
+    program has defined are stood in for: routes that use one are served in turn.
     """
     base, version, change = pickle.loads(body)  # noqa: S301
     assert isinstance(change, SnapshotDifference)
@@ -110,7 +112,12 @@ def read_snapshot(body: bytes, current: int, before: Snapshot) -> tuple[int, Sna
         before = Snapshot()
     elif base != current:
         raise VersionMismatch(f"a difference from version {base}, not from {current}")
-    return version, apply(before, change)
+    snapshot = apply(before, change)
+    for name in {
+        route.upstream.strategy for route in snapshot.routes if route.upstream is not None
+    }:
+        stand_in(name, "the program that defined it is not run by worker processes")
+    return version, snapshot
 
 
 def make_certificates(found: CertificateSet) -> bytes:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 
+from meshlib.balancing import STRATEGIES
+from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.model import ListeningPort
 from meshlib_adapters.config.readers import Address
@@ -88,6 +90,7 @@ def create_serving(mesh: Mesh, settings: Settings, totals: Totals, stop: anyio.E
     as another user.
     """
     if worker_count(settings) != 1 or settings.user or settings.group:
+        _check_strategies(mesh)
         return InWorkers(mesh, settings, totals, stop)
     return InProcess(mesh, settings, totals)
 
@@ -95,6 +98,17 @@ def create_serving(mesh: Mesh, settings: Settings, totals: Totals, stop: anyio.E
 def worker_count(settings: Settings) -> int:
     """Number of processes that serve: as set, or one for each core that we may use."""
     return settings.workers or len(os.sched_getaffinity(0))
+
+
+def _check_strategies(mesh: Mesh) -> None:
+    for route in mesh.routes:
+        if route.upstream is not None and route.upstream.strategy not in STRATEGIES:
+            raise ConfigurationError(
+                f"the route {route.name} has the strategy {route.upstream.strategy} of this "
+                "program, which worker processes do not run",
+                where="workers",
+                hint="serve in this process: workers=1, without user and group",
+            )
 
 
 class InProcess:

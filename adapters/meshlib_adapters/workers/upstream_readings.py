@@ -28,6 +28,7 @@ _COUNTS: Final = (
     ("meshlib_upstream_failures_total", "failures"),
     ("meshlib_upstream_retries_total", "retries"),
     ("meshlib_upstream_ejections_total", "ejections"),
+    ("meshlib_upstream_strategy_failures_total", "strategy_failures"),
     ("meshlib_upstream_queued_total", "queued"),
     ("meshlib_upstream_turned_away_total", "rejected"),
 )

@@ -11,7 +11,7 @@ A service with a key of Compose (`image`, `build`, `deploy`, `ports`, ...) is on
 a label does not name, and unless it has `endpoints` too it is found under its own name, as
 Compose's networks have it. `proxy_protocol: v1` (or v2) has every connection to the endpoints of a
 service begin with a PROXY protocol header, `protocol: h2c` has HTTP/2 without TLS spoken to them,
-and `strategy` is the name of one of `meshlib.balancing.STRATEGIES`. `project` puts together what
+and `strategy` is the name of one, built in or a program's own. `project` puts together what
 stands in several files. Reading files, and YAML itself, is an adapter's matter.
 """
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from meshlib.balancing import create_strategy
+from meshlib.balancing import check_strategy_name
 from meshlib.discovery.files.diagnostics import (
     BAD_LENIENT,
     BAD_PROTOCOL,
@@ -94,7 +94,7 @@ def read_strategy(
     message = f"{show_value(value)} is no strategy"
     if isinstance(value, str):
         try:
-            create_strategy(value)
+            check_strategy_name(value)
         except ConfigurationError as error:
             hint = error.hint
         else:

@@ -6,7 +6,7 @@ import pytest
 
 from meshlib.model import Upstream
 from meshlib.upstream_key import Transport, UpstreamKey
-from meshlib_adapters.proxy.retries import default_host
+from meshlib_adapters.proxy.default_host import default_host
 
 SHOP, BLOG = UpstreamKey("shop", 8080), UpstreamKey("blog", 80)
 TLS = Transport(tls_name="shop.internal")

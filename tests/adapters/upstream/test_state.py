@@ -4,12 +4,13 @@ a new snapshot changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
-from meshlib.balancing import HealthState, Observation
+from meshlib.balancing import Candidate, HealthState, Observation, StrategyRequest
+from meshlib.balancing.registered import strategy
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib.upstream_key import Transport, UpstreamKey
 from meshlib_adapters.upstream.http1 import HTTP1EndpointConnection
@@ -50,8 +51,12 @@ class Queued(ListedRequester):
 
     def __init__(self) -> None:
         super().__init__()
+        self.request = StrategyRequest()
         self.admitted: list[str] = []
         self.rejected: list[str] = []
+
+    def strategy_request(self) -> StrategyRequest:
+        return self.request
 
     def on_admitted(self, pool: EndpointPool) -> None:
         busy(pool)
@@ -289,3 +294,71 @@ def test_a_queue_is_bounded_in_length(loop: ScriptedLoop) -> None:
     assert [state.queue.add(Queued(), None) for _ in range(3)] == [True, True, False]
     assert (state.counters.queued, state.counters.rejected) == (2, 1)
     state.close()
+
+
+# A strategy of the program's own.
+
+
+@strategy("state.by_client")
+def by_client(candidates: Sequence[Candidate], request: StrategyRequest) -> list[Candidate]:
+    """Those whose id ends in the client's name first."""
+    return sorted(candidates, key=lambda one: not one.endpoint.id.endswith(request.client))
+
+
+OWN = replace(UPSTREAM, strategy="state.by_client")
+
+
+def of_client(client: str) -> Queued:
+    asker = Queued()
+    asker.request = StrategyRequest(client=client)
+    return asker
+
+
+def test_an_own_strategy_picks_by_request(loop: ScriptedLoop) -> None:
+    state = state_of(loop, OWN)
+    assert state.own is not None
+    assert state.first() is None  # it has to know the request
+    assert names([state.first_for(of_client(client)) for client in "3132"]) == [
+        "a.3",
+        "a.1",
+        "a.3",
+        "a.2",
+    ]
+    assert names([state.following([state.ready[1]], of_client("2"))]) == ["a.1"]
+    assert state.preferred(state.ready[1]) is state.ready[1]
+    assert state_of(loop, replace(OWN, endpoints=())).first_for(of_client("1")) is None
+
+
+def test_an_endpoint_that_fails_is_not_what_an_own_strategy_wants(loop: ScriptedLoop) -> None:
+    state = state_of(loop, OWN)
+    for _ in range(3):
+        state.ready[2].observe(Observation.CONNECT_FAILED)
+    assert state.ready[2].health.state is HealthState.EJECTED
+    assert names([state.first_for(of_client("3"))]) == ["a.1"]
+
+
+def test_an_own_strategy_where_requests_wait(loop: ScriptedLoop) -> None:
+    state = state_of(loop, OWN, max_requests_per_endpoint=1)
+    assert state.queue is not None
+    assert names([state.first_for(of_client("3"))]) == ["a.3"]
+    connections = [busy(pool) for pool in state.ready]
+    assert state.first_for(of_client("3")) is None
+    waits = of_client("2")
+    state.queue.add(waits, None)
+    assert state.first() is state.first_for(of_client("3")) is None
+    for pool, connection in zip(state.ready, connections, strict=True):
+        pool.release(connection)
+    loop.turn()
+    assert waits.admitted == ["a.2"]
+
+
+def test_a_strategy_that_comes_and_goes(loop: ScriptedLoop) -> None:
+    state = state_of(loop)
+    state.update(OWN)
+    assert state.own is not None
+    state.latencies.add(state.ready[0], 0.25)
+    assert state.own.latency(state.ready[0]) == 0.25
+    state.update(UPSTREAM)
+    assert state.own is None
+    assert names([state.first()]) == ["a.1"]
+    assert names([state.first_for(of_client("1"))]) == ["a.2"]  # in turn

@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
-from meshlib.model import Snapshot
+from meshlib.model import ForwardTo, Snapshot
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.workers.channel import make_frame, receive_frame
 from meshlib_adapters.workers.messages import (
@@ -110,3 +111,17 @@ def test_a_version_is_reported_when_it_is_served_not_once_a_second() -> None:
             assert found.version == version
         # Reports of every second that came between are few.
         assert len(versions) <= 10
+
+
+def test_a_strategy_of_the_supervisors_program_is_stood_in_for() -> None:
+    (contribution,) = A.contributions
+    (route,) = contribution.routes
+    assert route.upstream is not None
+    mine = replace(route, action=ForwardTo(replace(route.upstream, strategy="not_here")))
+    with worker() as sock:
+        sock.sendall(
+            make_snapshot(
+                NO_VERSION, Snapshot(), 1, Snapshot((replace(contribution, routes=(mine,)),))
+            )
+        )
+        until_version(sock, 1)

@@ -238,3 +238,49 @@ def test_a_redirect_to_tls_stays_beside_what_serves_it() -> None:
     assert kept == (replace(before[0], degraded=True), before[1])
     kept = build(LabelResult((away,), failed=frozenset({"l2"})), before)
     assert kept == (before[0], replace(before[1], degraded=True))
+
+
+def by_strategy(host: str, strategy: str, label: str = LABEL, port: int = 80) -> LabelRoute:
+    return LabelRoute(HostPath(host), InternalPort(port, PLAIN, strategy), label, "hrm")
+
+
+def strategies(routes: tuple[Route, ...]) -> list[str]:
+    return [route.upstream.strategy for route in routes if route.upstream is not None]
+
+
+def test_a_strategy_is_that_of_the_port() -> None:
+    result = LabelResult(
+        (
+            by_strategy("a", ""),
+            by_strategy("b", "least_connections"),
+            by_strategy("c", "weighted_round_robin"),
+            by_strategy("d", "", port=81),
+        )
+    )
+    routes = build(result)
+    assert strategies(routes) == ["least_connections"] * 3 + ["round_robin"]
+    assert routes[0].upstream is routes[1].upstream
+
+
+def test_a_last_good_route_has_its_strategy_until_another_is_asked_for() -> None:
+    before = build(LabelResult((by_strategy("a", "least_connections", "l1"),)))
+    failed = frozenset({"l1"})
+    kept = build(LabelResult((by_strategy("b", "", "l2"),), failed=failed), before)
+    assert strategies(kept) == ["least_connections"] * 2
+    changed = build(LabelResult((by_strategy("b", "round_robin", "l2"),), failed=failed), before)
+    assert strategies(changed) == ["round_robin"] * 2
+    # One that a label need not have asked for is no reason to keep it.
+    assert strategies(
+        build(LabelResult(failed=failed), build(LabelResult((asked("a", label="l1"),))))
+    ) == ["round_robin"]
+
+
+def test_weights_of_a_file_are_not_ignored() -> None:
+    weighted = replace(upstream(80), strategy="weighted_round_robin")
+
+    def routes(strategy: str) -> list[str]:
+        result = LabelResult((by_strategy("a", strategy),))
+        return strategies(build_routes("shop", result, lambda port: weighted, None, networked=True))
+
+    assert routes("round_robin") == ["weighted_round_robin"]
+    assert routes("least_connections") == ["least_connections"]

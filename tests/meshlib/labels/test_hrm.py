@@ -460,3 +460,33 @@ def test_a_redirect_to_tls_leaves_room_for_what_serves_tls(values: list[str], ke
     found = parse_labels(labels, service="shop")
     assert len(found.routes) == kept
     assert [one.code for one in found.diagnostics] == ["HRM109"] * (2 - kept)
+
+
+def test_a_port_has_the_first_strategy_that_is_asked_for() -> None:
+    pairs = "internal_port=80,external_route=http://"
+    labels = {
+        f"{LABEL}.1": f"{pairs}a",
+        f"{LABEL}.2": f"{pairs}b,strategy=least_connections",
+        f"{LABEL}.3": f"{pairs}c,strategy=round_robin",
+        f"{LABEL}.4": f"{pairs}d,strategy=least_connections",
+        f"{LABEL}.5": "internal_port=81,external_route=http://e,strategy=round_robin",
+    }
+    result = parse_labels(labels, service="shop")
+    asked = [route.action.strategy for route in result.routes if route.action is not None]  # type: ignore[union-attr]
+    assert asked == [
+        "",
+        "least_connections",
+        "round_robin",
+        "least_connections",
+        "round_robin",
+    ]
+    assert diagnostics(result) == [["HRM123", f"{LABEL}.3", 0]]
+    assert f"{LABEL}.2' asks for least_connections" in result.diagnostics[0].message
+
+
+def test_an_unknown_strategy_fails_its_label() -> None:
+    text = "internal_port=80,external_route=http://a,strategy=least"
+    result = parse_labels({LABEL: text}, service="shop")
+    assert diagnostics(result) == [["HRM033", LABEL, 51]]
+    assert result.routes == ()
+    assert result.failed == {LABEL}

@@ -6,8 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from meshlib.balancing.registered import strategy
 from meshlib.labels import values
 from meshlib.labels.values import OptionValueError
+
+
+@strategy("values.own")
+def own(candidates: object, request: object) -> None:
+    """Of a program."""
 
 
 @pytest.mark.parametrize(
@@ -29,6 +35,8 @@ from meshlib.labels.values import OptionValueError
             "9 ; PRELOAD; includesubdomains",
             "max-age=9; includeSubDomains; preload",
         ),
+        (values.read_strategy, "least_connections", "least_connections"),
+        (values.read_strategy, "values.own", "values.own"),
         (values.read_share_with, "blog", ("blog",)),
         (
             values.read_share_with,
@@ -47,6 +55,7 @@ def test_values_are_read(read: Callable[[str], object], text: str, value: object
         (values.read_cookie_name, "a b", 1, "the character ' ' cannot be"),
         (values.read_cookie_name, "", 0, "not empty"),
         (values.read_flag, "yes", 0, "neither true nor false"),
+        (values.read_strategy, "Round_Robin", 0, "known are least_connections, round_robin, "),
         (values.read_proxy_protocol, "2", 0, "neither v1 nor v2"),
         (values.read_server_name, "10.0.0.1", 0, "an IP address"),
         (values.read_server_name, "a b", 1, "this character cannot be in a host name"),
@@ -92,3 +101,10 @@ def test_a_switch_names_nothing(read: Callable[[str], object], text: str) -> Non
     with pytest.raises(OptionValueError, match="and no switch"):
         read(text)
     assert values.is_switch(text)
+
+
+def test_not_all_of_many_strategies_are_named() -> None:
+    for number in range(12):
+        strategy(f"values.own{number}")(own)
+    with pytest.raises(OptionValueError, match=r"known are least_connections, .*, \.\.\.$"):
+        values.read_strategy("other")

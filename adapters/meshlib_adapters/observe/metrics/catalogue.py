@@ -89,6 +89,11 @@ _ALL: Final = (
         "Times that an endpoint was ejected because it failed",
         "upstream",
     ),
+    _counter(
+        "upstream_strategy_failures_total",
+        "Picks that a strategy of the program's own did not make, because it failed",
+        "upstream",
+    ),
     _counter("upstream_queued_total", "Requests that had to wait in the queue", "upstream"),
     _counter(
         "upstream_turned_away_total",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 from meshlib.authority import client_network
 from meshlib.balancing import (
@@ -18,8 +18,10 @@ from meshlib.balancing import (
     Load,
     Machines,
     Observation,
+    OwnStrategy,
     SessionLimits,
     SessionTables,
+    StrategyRequest,
     create_strategy,
     machine_of,
     rendezvous_order,
@@ -32,6 +34,7 @@ from meshlib.tls import session_keys
 from meshlib.upstream_key import UpstreamKey
 from meshlib_adapters.observe.debug_lines import tell_health
 from meshlib_adapters.upstream.choice.host_names import HostNames, host_names
+from meshlib_adapters.upstream.choice.own_choice import count_failures
 
 __all__ = ["EndpointChooser", "EndpointOrder"]
 
@@ -40,8 +43,8 @@ __all__ = ["EndpointChooser", "EndpointOrder"]
 _MAX_KEYS = 10_000
 # Ids that clients chose, in all: so many times what one upstream may have.
 _MAX_UNKNOWN = 10
-# The strategy that goes before the client's own endpoint.
-_BY_LOAD = "least_connections"
+# Strategies that the client's own endpoint goes before.
+_BY_TURN: Final = ("round_robin", "weighted_round_robin")
 _SWEEP = 60.0  # seconds between two looks for sessions that are over
 
 
@@ -61,8 +64,9 @@ class EndpointChooser:
     With `stickiness` "session" a connection goes to the endpoint that gave out the session that its
     hello resumes, where that was seen here in the last `session_ttl` seconds; else to its client's:
     the same one in every process that knows the same endpoints, while that has no more than its
-    share of the open connections. With "none" the upstream's strategy decides alone, and so does
-    `least_connections` where no session is known: whoever asks for it wants no other order.
+    share of the open connections. With "none" the upstream's strategy decides alone, and so do
+    `least_connections` and strategies of the program's own where no session is known: whoever asks
+    for one wants no other order.
     Endpoints that refused connections lately are left out, as `meshlib.balancing.health` decides.
 
     `max_sessions` are remembered, `max_sessions_per_upstream` of one upstream; besides, of each
@@ -129,7 +133,7 @@ class EndpointChooser:
         if self._sticky and hello is not None:
             order = self._sticky_order(upstream, ready, client, hello)
         else:
-            order = list(self._strategy_of(upstream).candidates(ready))
+            order = self._by_strategy(upstream, ready, client, hello)
         if self._health:
             order = usable(order, [self._available(upstream.key, endpoint) for endpoint in order])
             order.sort(key=partial(self._doubted, upstream.key, self._clock()))
@@ -218,18 +222,30 @@ class EndpointChooser:
         self, upstream: Upstream, ready: tuple[Endpoint, ...], client: str, hello: ClientHello
     ) -> list[Endpoint]:
         key = upstream.key
-        by_load = upstream.strategy == _BY_LOAD
-        if by_load:
-            order = list(self._strategy_of(upstream).candidates(ready))
+        by_client = upstream.strategy in _BY_TURN
+        if not by_client:
+            order = self._by_strategy(upstream, ready, client, hello)
         else:
             order = rendezvous_order(ready, client_network(client).encode())
         for known in self._sessions.find(key.name, "", session_keys(hello), self._clock()):
             order.sort(key=lambda endpoint: endpoint.id != known)
             if order[0].id == known:
                 return order
-        if by_load:
+        if not by_client:
             return order
         return within_load(order, [self._connections(key, endpoint) for endpoint in order])
+
+    def _by_strategy(
+        self,
+        upstream: Upstream,
+        ready: tuple[Endpoint, ...],
+        client: str,
+        hello: ClientHello | None,
+    ) -> list[Endpoint]:
+        strategy = self._strategy_of(upstream)
+        if isinstance(strategy, OwnStrategy):
+            strategy.request = StrategyRequest(client=client, hello=hello)
+        return list(strategy.candidates(ready))
 
     def _strategy_of(self, upstream: Upstream) -> EndpointOrder:
         key = (upstream.key, upstream.strategy)
@@ -239,6 +255,8 @@ class EndpointChooser:
             strategy = self._strategies[key] = self._strategy(
                 upstream.strategy, partial(self._connections, upstream.key)
             )
+            if isinstance(strategy, OwnStrategy):
+                strategy.on_failure = count_failures(strategy, upstream.name)
         return strategy
 
     def _connections(self, key: UpstreamKey, endpoint: Endpoint) -> int:

@@ -5,12 +5,14 @@ refuse.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import pytest
 
-from meshlib.balancing import Observation
+from meshlib.balancing import Candidate, Observation, StrategyRequest
+from meshlib.balancing.registered import strategy
 from meshlib.messages import ClientHello
 from meshlib.model import Endpoint, EndpointState, Upstream
 from meshlib.tls import session_keys
@@ -306,3 +308,30 @@ def test_a_silent_endpoint_is_tried_last_and_so_is_what_else_runs_there() -> Non
     assert {next(targets.candidates(shop)).id for _ in range(5)} == {"shop.2", "shop.3", "shop.4"}
     clock.advance(5)
     assert len({next(targets.candidates(shop)).id for _ in range(5)}) == 5
+
+
+@strategy("chooser.by_hello")
+def by_hello(candidates: Sequence[Candidate], request: StrategyRequest) -> Candidate | None:
+    """The endpoint whose number is the length of the server's name, or the client's last number."""
+    assert all(one.latency is None for one in candidates)
+    if request.client.endswith("9"):
+        raise ValueError("no client of ours")
+    if request.hello is None:
+        return candidates[int(request.client[-1])]
+    return candidates[len(request.hello.server_name or "") % len(candidates)]
+
+
+def test_an_own_strategy_sees_client_and_hello(caplog: pytest.LogCaptureFixture) -> None:
+    targets, _ = make()
+    shop = replace(upstream(), strategy="chooser.by_hello")
+    assert first(targets, "10.0.0.3", None, shop) == "shop.3"
+    hello = replace(FRESH, server_name="abcd")
+    assert first(targets, "10.0.0.3", hello, shop) == "shop.4"
+    # A session that is known goes before.
+    elsewhere = shop.endpoints[1]
+    targets.learn(shop, elsewhere, KEY)
+    assert first(targets, "10.0.0.3", KNOWN, shop) == "shop.1"
+    chosen = [first(targets, "10.0.0.9", None, shop) for _ in range(3)]
+    assert chosen == ["shop.0", "shop.1", "shop.2"]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "chooser.by_hello failed for shop:443" in caplog.text

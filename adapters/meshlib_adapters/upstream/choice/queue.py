@@ -12,15 +12,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from meshlib.balancing import StrategyRequest
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.upstream.counters import UpstreamCounters
 from meshlib_adapters.upstream.pool import EndpointPool
 
-__all__ = ["QueuedRequest", "RequestQueue"]
+__all__ = ["PickAsker", "QueuedRequest", "RequestQueue"]
 
 
-class QueuedRequest(Protocol):
-    """A request in the queue. Only one of the methods is called, and the request is out then."""
+class PickAsker(Protocol):
+    """A request that an endpoint is to be picked for."""
+
+    def strategy_request(self) -> StrategyRequest:
+        """The view of it that a strategy of the program's own gets."""
+
+
+class QueuedRequest(PickAsker, Protocol):
+    """A request in the queue. Only one of these methods is called, and the request is out then."""
 
     def on_admitted(self, pool: EndpointPool) -> None:
         """The endpoint has room now."""
@@ -30,8 +38,8 @@ class QueuedRequest(Protocol):
 
 
 class RequestQueue:
-    """First come, first served. `choose` returns an endpoint with room, or None; for a request that
-    is bound to an endpoint it gets that one.
+    """First come, first served. `choose` returns an endpoint with room for a request, or None; it
+    also gets the endpoint that the request is bound to, if it is.
 
     A bound request whose endpoint is busy does not hold up those behind it.
     """
@@ -40,7 +48,7 @@ class RequestQueue:
 
     def __init__(
         self,
-        choose: Callable[[EndpointPool | None], EndpointPool | None],
+        choose: Callable[[EndpointPool | None, QueuedRequest], EndpointPool | None],
         settings: HTTPSettings,
         loop: asyncio.AbstractEventLoop,
         counters: UpstreamCounters,
@@ -92,7 +100,7 @@ class RequestQueue:
         while self._entries:
             entry = self._entries.popleft()
             _, request, preferred = entry
-            pool = self._choose(preferred)
+            pool = self._choose(preferred, request)
             if pool is not None:
                 request.on_admitted(pool)
             else:
