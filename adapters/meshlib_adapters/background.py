@@ -7,12 +7,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Final, NamedTuple, TypeVar, TypeVarTuple
-
-import anyio
-from anyio.from_thread import BlockingPortal
+from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple
 
 __all__ = ["BackgroundLoop"]
 
@@ -27,8 +24,8 @@ _left_behind: Final[list[_Running]] = []
 
 
 class _Running(NamedTuple):
-    portal: BlockingPortal
     loop: asyncio.AbstractEventLoop
+    stop: asyncio.Event
     thread: threading.Thread
 
 
@@ -47,11 +44,18 @@ class BackgroundLoop:
         self._running: _Running | None = None
 
     @property
+    def running(self) -> bool:
+        """Whether it was started, and not closed since."""
+        return self._running is not None and self._process == os.getpid()
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop, started if it was not."""
-        return self._started().loop
+        self._notice_fork()
+        with self._lock:
+            return self._started().loop
 
-    def call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    def call(self, function: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
         """Run `function(*args)` in the loop, and return or raise what it does.
 
         A caller that is interrupted (KeyboardInterrupt) cancels it. `RuntimeError` when called in
@@ -65,12 +69,14 @@ class BackgroundLoop:
             future.cancel()
             raise
 
-    def begin(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Future[T]:
+    def begin(self, function: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> Future[T]:
         """Begin what `call` does, and return its future, whose `cancel` cancels it."""
-        running = self._started()
-        if running.thread is threading.current_thread():
-            raise RuntimeError("this is the background loop's own thread: await instead")
-        return running.portal.start_task_soon(function, *args)
+        self._notice_fork()
+        with self._lock:  # so that `close` finds it begun, and cancels it, or not at all
+            running = self._started()
+            if running.thread is threading.current_thread():
+                raise RuntimeError("this is the background loop's own thread: await instead")
+            return asyncio.run_coroutine_threadsafe(function(*args), running.loop)
 
     def close(self) -> None:
         """Cancel what still runs, and end the thread. Harmless when there is none; the next `call`
@@ -79,22 +85,19 @@ class BackgroundLoop:
         self._notice_fork()
         with self._lock:
             running, self._running = self._running, None
+            if running is not None:
+                running.loop.call_soon_threadsafe(running.stop.set)
         if running is not None:
-            running.loop.call_soon_threadsafe(_stop, running.portal)
             running.thread.join()
 
     def _started(self) -> _Running:
-        self._notice_fork()
-        with self._lock:
-            running = self._running
-            if running is None:
-                started: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]] = Future()
-                thread = threading.Thread(
-                    target=_run, args=(started,), name=self._name, daemon=True
-                )
-                thread.start()
-                self._running = running = _Running(*started.result(), thread)
-            return running
+        running = self._running
+        if running is None:
+            started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+            thread = threading.Thread(target=_run, args=(started,), name=self._name, daemon=True)
+            thread.start()
+            self._running = running = _Running(*started.result(), thread)
+        return running
 
     def _notice_fork(self) -> None:
         if self._process == os.getpid():
@@ -108,20 +111,16 @@ class BackgroundLoop:
                 self._process = os.getpid()
 
 
-def _run(started: Future[tuple[BlockingPortal, asyncio.AbstractEventLoop]]) -> None:
+def _run(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
     async def serve() -> None:
-        async with BlockingPortal() as portal:
-            started.set_result((portal, asyncio.get_running_loop()))
-            await portal.sleep_until_stopped()
+        stop = asyncio.Event()
+        started.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()
 
     try:
-        anyio.run(serve)
+        with asyncio.Runner() as runner:
+            runner.run(serve())
     except BaseException as error:
         if started.done():
             raise
         started.set_exception(error)
-
-
-def _stop(portal: BlockingPortal) -> None:
-    stopping = asyncio.ensure_future(portal.stop(cancel_remaining=True))
-    stopping.add_done_callback(asyncio.Task.result)

@@ -20,9 +20,11 @@ def test_nothing_runs_before_the_first_call_and_nothing_after_the_end() -> None:
     before = threading.active_count()
     loop = BackgroundLoop("of a test")
     assert threading.active_count() == before
+    assert not loop.running
     assert loop.call(thread_of, 3) == (3, "of a test", True)
     assert loop.call(thread_of, 4)[0] == 4
     assert threading.active_count() == before + 1
+    assert loop.running
     loop.close()
     loop.close()
     assert threading.active_count() == before
@@ -76,6 +78,41 @@ def test_the_loops_own_thread_may_not_wait_for_itself() -> None:
             loop.call(ask)
     finally:
         loop.close()
+
+
+def test_what_is_begun_while_another_thread_ends_it_is_run_or_cancelled() -> None:
+    loop = BackgroundLoop()
+    found: list[object] = []
+
+    def ask() -> None:
+        for number in range(50):
+            try:
+                found.append(loop.call(thread_of, number)[0])
+            except CancelledError:
+                found.append(None)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        loop.close()
+    loop.close()
+    assert len(found) == 200
+
+
+def test_a_loop_that_cannot_be_made_is_an_error_of_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> None:
+        raise OSError("too many open files")
+
+    loop = BackgroundLoop()
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.get_event_loop_policy(), "new_event_loop", fail)
+        with pytest.raises(OSError, match="too many open files"):
+            loop.call(thread_of, 1)
+    assert loop.call(thread_of, 1)[0] == 1
+    loop.close()
 
 
 def test_the_end_cancels_what_still_runs() -> None:

@@ -44,7 +44,7 @@ class ExchangeFacts(NamedTuple):
 
 
 class ClientResponse(NamedTuple):
-    """The head of a response. The body is `body`, or None: then `exchange` has it to read."""
+    """A response, whole with its `body`, or with None: then `exchange` has the body to read."""
 
     status: int
     fields: list[Pair]
@@ -92,6 +92,7 @@ class ClientExchange:
                 raise (found or RequestFailure("ReadError", failure.reason)) from None
             return self._local(local, settled)
         self._began = True
+        body = await self._exchange.read() if self._exchange.complete else None
         facts = self._facts("", settled)
         over_http2 = facts.upstream is not None and facts.upstream.transport.protocol == "h2c"
         return ClientResponse(
@@ -104,7 +105,7 @@ class ClientExchange:
                 "reason_phrase": response.head.reason,
                 "meshlib": facts,
             },
-            None,
+            body,
             self,
         )
 
@@ -139,7 +140,8 @@ class ClientExchange:
         if self._ended:
             return
         self._ended = True
-        self._exchange.leave()
+        if not self._exchange.ended:
+            self._exchange.leave()
         self._exchange.close()
         self._on_end(self)
         if self._sender is not None:

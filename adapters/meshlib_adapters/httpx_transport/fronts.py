@@ -185,8 +185,9 @@ class SyncFront:
 
     def close(self) -> None:
         """Close the connections, follow no more, and end the thread."""
-        self._background.call(self._paths.close)
-        self._background.close()
+        if self._background.running:
+            self._background.call(self._paths.close)
+            self._background.close()
         if self._otherwise is not None:
             self._otherwise.close()
 

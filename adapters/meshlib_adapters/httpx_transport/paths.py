@@ -124,7 +124,7 @@ class MeshPaths:
         if follower.ready.done():
             return
         if follower.loop is loop:
-            await asyncio.shield(follower.ready)
+            await _wait_for(follower.ready)
         else:
             await asyncio.wrap_future(
                 asyncio.run_coroutine_threadsafe(_wait_for(follower.ready), follower.loop)
@@ -260,5 +260,8 @@ def _in_loop(loop: asyncio.AbstractEventLoop, action: Any) -> None:
             loop.call_soon_threadsafe(action)
 
 
-async def _wait_for(task: asyncio.Task[None]) -> None:
-    await asyncio.shield(task)
+async def _wait_for(ready: asyncio.Task[None]) -> None:
+    await asyncio.wait({ready})
+    if ready.cancelled():
+        raise RequestFailure("ConnectError", "the client was closed before its providers were read")
+    ready.result()

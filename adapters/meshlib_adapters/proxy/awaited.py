@@ -243,6 +243,11 @@ class AwaitedExchange:
         return self._done or self._failed is not None
 
     @property
+    def complete(self) -> bool:
+        """Whether the whole response is there, so that `read` never waits."""
+        return self._done and self._failed is None
+
+    @property
     def connect_seconds(self) -> float:
         """Seconds that its new connection took to make; negative: it has none."""
         return self._exchange.ending.connect_seconds

@@ -234,6 +234,27 @@ def test_a_silent_provider_delays_the_first_request_alone(
     assert "starting without the routes of literal" in caplog.text
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_client_that_is_closed_before_its_providers_were_read(elsewhere: bool) -> None:
+    transport = MeshTransport(Mesh(), providers=[Literal(None)], settings=quick())
+
+    async def ask() -> None:
+        await text(httpx.AsyncClient(transport=transport))
+
+    async def close_meanwhile() -> None:
+        first = asyncio.ensure_future(ask())
+        await asyncio.sleep(0.02)
+        second = asyncio.to_thread(asyncio.run, ask()) if elsewhere else ask()
+        waiting = asyncio.ensure_future(second)
+        await asyncio.sleep(0.1)
+        await transport.aclose()
+        for one in (first, waiting):
+            with pytest.raises(httpx.ConnectError, match="closed before its providers were read"):
+                await one
+
+    asyncio.run(close_meanwhile())
+
+
 def test_tls_as_the_service_says_and_the_certificate_is_verified(
     backend: MakeBackend,
 ) -> None:
