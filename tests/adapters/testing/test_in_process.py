@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import pytest
 
+import meshlib
 from meshlib import ConfigurationError
+from meshlib_adapters import Gateway, Settings
 from meshlib_adapters.asgi.types import Receive, Scope, Send
+from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.httpx_transport import MeshTransport, SyncMeshTransport
 from meshlib_adapters.testing import FakeUpstream, InProcess
+from meshlib_adapters.wsgi import mesh_wsgi
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,3 +84,32 @@ def test_loopback_is_left_to_the_network_and_all_else_refuses(
 def test_an_address_without_a_port_is_a_mistake(address: str) -> None:
     with pytest.raises(ConfigurationError, match="not an address"):
         InProcess({address: app})
+
+
+MESH = {"shop.example.com": ["10.0.0.5:8080"]}
+SHOP = "http://shop.example.com/"
+
+
+def test_every_form_of_a_gateway_reaches_them() -> None:
+    settings = HTTPSettings(dial=InProcess({"10.0.0.5:8080": app}))
+
+    async def with_an_event_loop() -> None:
+        transport = MeshTransport(meshlib.Mesh(MESH), settings=settings)
+        async with httpx.AsyncClient(transport=transport) as client:
+            assert (await client.get(SHOP)).text == "alone@8080"
+        where = "127.0.0.1:0"
+        mesh, parts = meshlib.Mesh(MESH), Settings(requests=settings, https=(), admin=())
+        async with Gateway(mesh, http=where, settings=parts) as gateway:
+            place = gateway.addresses["http"][0]
+            reader, writer = await asyncio.open_connection(place.host, place.port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n")
+            assert b"alone@8080" in await reader.read()
+            writer.close()
+
+    asyncio.run(with_an_event_loop())
+    with httpx.Client(transport=SyncMeshTransport(meshlib.Mesh(MESH), settings=settings)) as client:
+        assert client.get(SHOP).text == "alone@8080"
+    wsgi = mesh_wsgi(mesh=meshlib.Mesh(MESH), settings=settings)
+    with httpx.Client(transport=httpx.WSGITransport(app=wsgi)) as client:
+        assert client.get(SHOP).text == "alone@8080"
+    wsgi.close()
