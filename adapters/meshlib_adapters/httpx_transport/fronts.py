@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from types import ModuleType
@@ -101,8 +102,8 @@ class AsyncFront:
         loop = asyncio.get_running_loop()
         inner = self._inner.get(loop)
         if inner is None:
-            for other in [other for other in self._inner if other.is_closed()]:
-                del self._inner[other]
+            for other in [other for other in list(self._inner) if other.is_closed()]:
+                self._inner.pop(other, None)
             self._inner[loop] = inner = self.library.AsyncHTTPTransport()
         return inner
 
@@ -159,6 +160,7 @@ class SyncFront:
     def __init__(self, mesh: Mesh, otherwise: Any, **options: Unpack[Options]) -> None:
         self._paths = _paths(mesh, options)
         self._background = BackgroundLoop("meshlib httpx")
+        self._lock = threading.Lock()
         self._otherwise = otherwise
 
     def start(self) -> None:
@@ -179,8 +181,9 @@ class SyncFront:
             raise _error(self.library, failure, request) from None
         if found is not None:
             return self._response(found, request)
-        if self._otherwise is None:
-            self._otherwise = self.library.HTTPTransport()
+        with self._lock:
+            if self._otherwise is None:
+                self._otherwise = self.library.HTTPTransport()
         return self._otherwise.handle_request(request)
 
     def close(self) -> None:

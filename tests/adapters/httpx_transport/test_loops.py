@@ -91,19 +91,42 @@ def test_one_loop_after_the_other(backend: MakeBackend, library: str) -> None:
         asyncio.run(ask())
 
 
+def test_other_loops_connections_of_httpxs_own_are_closed_in_their_loops(
+    backend: MakeBackend,
+) -> None:
+    elsewhere = backend()
+    url = f"http://127.0.0.1:{elsewhere.port}/"
+    transport = MeshTransport(Mesh())
+    both = threading.Barrier(2, timeout=10)
+
+    async def ask() -> None:
+        assert await text(httpx.AsyncClient(transport=transport), url) == "ok"
+        await asyncio.to_thread(both.wait)
+        await asyncio.to_thread(elsewhere.ended)  # closed meanwhile
+
+    thread = threading.Thread(target=lambda: asyncio.run(ask()))
+    thread.start()
+    both.wait()
+    asyncio.run(transport.aclose())
+    thread.join()
+    assert elsewhere.ended() == "fin"
+
+
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_a_loop_that_ended_without_a_word_is_forgotten(backend: MakeBackend) -> None:
     orders = backend()
     mesh = mesh_of({"orders": [orders]})
     transport = MeshTransport(mesh, settings=quick())
+    url = f"http://127.0.0.1:{orders.port}/"
     for _ in range(3):
         assert asyncio.run(text(httpx.AsyncClient(transport=transport))) == "ok"
+        asyncio.run(text(httpx.AsyncClient(transport=transport), url))
         mesh.publish("other", Mesh(routes_of({"pages": []})).snapshot)
         mesh.withdraw("other")
         gc.collect()  # closes what nobody has closed, with Python's own warning
     asyncio.run(transport.aclose())
     gc.collect()
-    assert len(orders.peers) == 3
+    assert len(orders.peers) == 6
 
 
 def test_loops_in_several_threads_see_what_is_published(backend: MakeBackend) -> None:
