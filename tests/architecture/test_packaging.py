@@ -100,6 +100,8 @@ def test_wheel_names_itself_its_licence_and_its_command(wheel: Path) -> None:
     assert "Author: The meshlib developers\n" in contents["METADATA"]
     assert "Keywords: asgi," in contents["METADATA"]
     assert "meshlib = meshlib_adapters.cli.__main__:main" in contents["entry_points.txt"]
+    plugin = "meshlib_adapters.testing.plugin"
+    assert f"[pytest11]\n{plugin} = {plugin}\n" in contents["entry_points.txt"]
     required = [
         line for line in contents["METADATA"].splitlines() if line.startswith("Requires-Dist:")
     ]

@@ -7,6 +7,7 @@ import copy
 import itertools
 import json
 import queue
+import secrets
 import shutil
 import tempfile
 import threading
@@ -49,8 +50,9 @@ class FakeEngine(ScriptedCalls):
     """
 
     def __init__(self, path: str | Path | None = None, *, api_version: str = "1.45") -> None:
-        self._directory = tempfile.mkdtemp(prefix="engine-") if path is None else None
-        self.path = Path(self._directory or "", "docker.sock") if path is None else Path(path)
+        self._own = path is None  # a directory of its own
+        place = Path(tempfile.gettempdir(), f"engine-{secrets.token_hex(8)}", "docker.sock")
+        self.path = place if path is None else Path(path)
         self.url = f"unix://{self.path}"
         super().__init__()
         self.version: object = {
@@ -90,8 +92,8 @@ class FakeEngine(ScriptedCalls):
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        if self._own:
+            shutil.rmtree(self.path.parent, ignore_errors=True)
         if error is None and self.forbidden:
             raise AssertionError(f"calls that a gateway must not make: {', '.join(self.forbidden)}")
 
@@ -99,6 +101,8 @@ class FakeEngine(ScriptedCalls):
 
     def start(self) -> None:
         """Listen on a new socket."""
+        if self._own:
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
         self._server = EngineServer(str(self.path), self)
         threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
