@@ -18,12 +18,12 @@ from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.proxy.awaited import NoResponse
 from meshlib_adapters.proxy.local_responses import local_error
+from meshlib_adapters.wsgi.departure import departure_of
 from meshlib_adapters.wsgi.environ import (
+    EnvironReader,
     addresses_of,
     is_multiplexed,
-    peer_of,
     possible_heads_of,
-    request_head_of,
 )
 from meshlib_adapters.wsgi.exchange import WaitingExchange
 from meshlib_adapters.wsgi.responses import respond_local, start_forwarded
@@ -65,7 +65,8 @@ class WSGIGateway:
 
     Nothing runs before the first request (or `start`); then each process has one background thread
     with an event loop, and one set of pools. A process that was forked from one that serves begins
-    anew. The client's address is REMOTE_ADDR; trust proxies in one place only.
+    anew. The client's address is REMOTE_ADDR; trust proxies in one place only. Each environ that is
+    served here gets a `Routing`, `environ["meshlib"]`.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class WSGIGateway:
         self._settings = settings or HTTPSettings()
         self._policy = policy or ForwardingPolicy()
         self._access_log = access_log
+        self._reader = EnvironReader(self._settings, self._policy)
         self._slot = ServingSlot(self._serving, startup_wait)
         check_providers(mesh, self._providers)
 
@@ -110,7 +112,7 @@ class WSGIGateway:
         serving = self._slot.started()
         app = self._app
         try:
-            head = request_head_of(environ, self._settings)
+            head = self._reader.head(environ)
         except ProtocolError as error:
             if app is not None and not self._is_routed(environ):
                 return app(environ, start_response)
@@ -124,8 +126,15 @@ class WSGIGateway:
             return app(environ, start_response)
         try:
             head, upload = _with_body(head, environ)
+            named = not isinstance(found, Forward) or found.upstream.transport.proxy_protocol
             exchange = WaitingExchange(
-                serving, head, peer_of(environ, self._policy), addresses_of(environ), upload
+                serving,
+                environ,
+                head,
+                self._reader.peer(environ),
+                addresses_of(environ) if named else (None, None),
+                upload,
+                departure_of(environ),
             )
             begun = exchange.open(eager=isinstance(found, Forward))
         except ProtocolError as error:

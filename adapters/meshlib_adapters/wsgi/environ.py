@@ -10,7 +10,9 @@ are written out and parsed as if they had come off the wire.
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
@@ -18,18 +20,13 @@ from wsgiref.types import WSGIEnvironment
 
 from meshlib.client_claims import UNIX, ForwardingPolicy, Peer, is_trusted
 from meshlib.errors import LimitExceeded, ProtocolError, RequestHeadError
-from meshlib.http1 import head_of, section_of
+from meshlib.http1 import KnownLines, head_of, section_of
 from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.proxy.request_cache import RequestCache
 
-__all__ = [
-    "addresses_of",
-    "is_multiplexed",
-    "peer_of",
-    "possible_heads_of",
-    "request_head_of",
-]
+__all__ = ["EnvironReader", "addresses_of", "is_multiplexed", "possible_heads_of"]
 
 # The two fields that CGI has under names of their own: whoever comes by these has been written with
 # an underscore (`Content_Length`), to be read as another length than the server's. TE asks for
@@ -37,35 +34,106 @@ __all__ = [
 _NEVER_READ: Final = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TE"})
 # gunicorn marks HTTP/2 by a variable that looks like a field.
 _NEVER_READ_IN_HTTP2: Final = _NEVER_READ | {"HTTP_VERSION"}
+# Of what clients can make anything: kept no more of it than this, and nothing longer.
+_KEPT: Final = 1024
+_LONGEST: Final = 64
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^`|~0-9A-Za-z]+")
 _SAFE: Final = "/:@!$&'()*+,;=~-._"
 
 
-def request_head_of(environ: WSGIEnvironment, settings: HTTPSettings) -> RequestHead:
-    """The head of a request, without the wish for an upgrade, which WSGI cannot carry out.
-
-    Raises `ProtocolError` as a listener would, and for a WebSocket's handshake (501).
+class EnvironReader:
+    """Reads heads and peers, with caches of what clients say again and again (bounded; shared by
+    all threads).
     """
-    fields = section_of(_pairs(environ), max_fields=settings.field_count)
-    minor_version = 0 if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else 1
-    method = _latin(environ["REQUEST_METHOD"])
-    head = head_of(method, _target(environ), minor_version, fields)
-    if settings.max_body is not None and (fields.content_length or 0) > settings.max_body:
-        raise LimitExceeded(
-            "size of the body", settings.max_body, reason="body_too_large", status_hint=413
-        )
-    if fields.chunked and not environ.get("wsgi.input_terminated"):
-        # Nobody tells where this body ends: the server has not read the coding.
-        raise RequestHeadError(
-            "a chunked body, which the server does not read", reason="no_length", status_hint=411
-        )
-    upgrade = head.fields.upgrade
-    if upgrade is None:
-        return head
-    if b"websocket" in upgrade.lower():
-        raise RequestHeadError(
-            "a WebSocket, which WSGI cannot carry", reason="upgrade_refused", status_hint=501
-        )
-    return head._replace(fields=head.fields._replace(upgrade=None))  # a mere offer, as of h2c
+
+    def __init__(self, settings: HTTPSettings, policy: ForwardingPolicy) -> None:
+        self._settings = settings
+        self._cache = RequestCache(policy, settings.field_count, KnownLines())
+        self._names = _NameLines()
+
+        @functools.lru_cache(maxsize=_KEPT)
+        def known_peer(address: str, scheme: str, port: int) -> Peer:
+            return Peer(address, scheme, port, is_trusted(address, policy.trusted_proxies))
+
+        self._known_peer = known_peer
+
+    def head(self, environ: WSGIEnvironment) -> RequestHead:
+        """The head of a request, without the wish for an upgrade, which WSGI cannot carry out.
+
+        Raises `ProtocolError` as a listener would, and for a WebSocket's handshake (501).
+        """
+        fields = self._cache.first_fields(self._block(environ))
+        minor_version = 0 if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else 1
+        method = _latin(environ["REQUEST_METHOD"])
+        head = head_of(method, _target(environ), minor_version, fields)
+        limit = self._settings.max_body
+        if limit is not None and (fields.content_length or 0) > limit:
+            raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
+        if fields.chunked and not environ.get("wsgi.input_terminated"):
+            # Nobody tells where this body ends: the server has not read the coding.
+            raise RequestHeadError(
+                "a chunked body, which the server does not read",
+                reason="no_length",
+                status_hint=411,
+            )
+        upgrade = head.fields.upgrade
+        if upgrade is None:
+            return head
+        if b"websocket" in upgrade.lower():
+            raise RequestHeadError(
+                "a WebSocket, which WSGI cannot carry", reason="upgrade_refused", status_hint=501
+            )
+        return head._replace(fields=head.fields._replace(upgrade=None))  # a mere offer, as of h2c
+
+    def peer(self, environ: WSGIEnvironment) -> Peer:
+        """The other end, as far as the server says something sensible of it.
+
+        That of a Unix socket has no address (waitress calls it "localhost" without a port). There
+        the server's port comes from the Host field, which the client writes, so none is told.
+        """
+        address = str(environ.get("REMOTE_ADDR", "?"))
+        unix = not address or (address == "localhost" and environ.get("REMOTE_PORT") == "None")
+        scheme = "https" if environ.get("wsgi.url_scheme") == "https" else "http"
+        if unix:
+            return self._known_peer(UNIX, scheme, 0)
+        if _ip_address(address) is None:
+            address = ""
+        return self._known_peer(address, scheme, _port(environ.get("SERVER_PORT")) or 0)
+
+    def _block(self, environ: WSGIEnvironment) -> bytes:
+        # The field lines, written out.
+        never = _NEVER_READ_IN_HTTP2 if is_multiplexed(environ) else _NEVER_READ
+        names = self._names
+        lines = []
+        for name, value in environ.items():
+            # Middleware puts values of its own into the environ, also such as are no text.
+            if name[:5] == "HTTP_" and name not in never and isinstance(value, str):
+                lines.append(names[name] + _latin(value))
+        for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            if value := environ.get(name):  # "" is as good as none
+                lines.append(names[name] + _latin(value))
+        lines.append(b"")
+        block = b"\r\n".join(lines)
+        if block.count(b"\r\n") != len(lines) - 1:  # it would read as another field
+            raise RequestHeadError("a field with a line end in it", reason="bad_field")
+        return block
+
+
+class _NameLines(dict[str, bytes]):
+    """The beginning of a field line by the name of its variable. Holds `_KEPT` at most, then begins
+    anew.
+    """
+
+    def __missing__(self, name: str) -> bytes:
+        field = name.removeprefix("HTTP_").replace("_", "-").title()
+        if not _TOKEN.fullmatch(field):
+            raise RequestHeadError("a field name that is none", reason="bad_field")
+        line = f"{field}: ".encode()
+        if len(name) <= _LONGEST:
+            if len(self) >= _KEPT:
+                self.clear()
+            self[name] = line
+        return line
 
 
 def possible_heads_of(environ: WSGIEnvironment) -> Iterator[RequestHead]:
@@ -91,23 +159,6 @@ def is_multiplexed(environ: WSGIEnvironment) -> bool:
     return not str(environ.get("SERVER_PROTOCOL", "HTTP/1.1")).startswith("HTTP/1.")
 
 
-def peer_of(environ: WSGIEnvironment, policy: ForwardingPolicy) -> Peer:
-    """The other end, as far as the server says something sensible of it.
-
-    That of a Unix socket has no address (waitress calls it "localhost" without a port). There the
-    server's port comes from the Host field, which the client writes, so none is told.
-    """
-    address = environ.get("REMOTE_ADDR")
-    unix = address == "" or (address == "localhost" and environ.get("REMOTE_PORT") == "None")
-    try:
-        ipaddress.ip_address(address or "")
-    except ValueError:
-        address = UNIX if unix else ""
-    scheme = "https" if environ.get("wsgi.url_scheme") == "https" else "http"
-    port = 0 if unix else _port(environ.get("SERVER_PORT")) or 0
-    return Peer(str(address), scheme, port, is_trusted(str(address), policy.trusted_proxies))
-
-
 def addresses_of(environ: WSGIEnvironment) -> tuple[ProxyAddress | None, ProxyAddress | None]:
     """The client's address and the server's, where they are IP addresses with ports; for upstreams
     that want a PROXY protocol header.
@@ -119,16 +170,19 @@ def addresses_of(environ: WSGIEnvironment) -> tuple[ProxyAddress | None, ProxyAd
 
 
 def _address(host: Any, port: Any) -> ProxyAddress | None:
-    number = _port(port)
-    if number is None:
-        return None
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    if address.is_unspecified:  # what the server listens on, not what the client connected to
+    number, address = _port(port), _ip_address(str(host))
+    # "0.0.0.0" is what the server listens on, not what the client connected to.
+    if number is None or address is None or address.is_unspecified:
         return None
     return ProxyAddress(str(getattr(address, "ipv4_mapped", None) or address), number)
+
+
+@functools.lru_cache(maxsize=1024)
+def _ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
 
 
 def _port(text: Any) -> int | None:
@@ -136,19 +190,6 @@ def _port(text: Any) -> int | None:
     if len(text) <= 5 and text.isascii() and text.isdigit() and int(text) <= 65535:
         return int(text)
     return None
-
-
-def _pairs(environ: WSGIEnvironment) -> list[tuple[bytes, bytes]]:
-    never = _NEVER_READ_IN_HTTP2 if is_multiplexed(environ) else _NEVER_READ
-    pairs = []
-    for name, value in environ.items():
-        # Middleware puts values of its own into the environ, also such as are no text.
-        if name[:5] == "HTTP_" and name not in never and isinstance(value, str):
-            pairs.append((_latin(name[5:].replace("_", "-").title()), _latin(value)))
-    for name, field in (("CONTENT_TYPE", b"Content-Type"), ("CONTENT_LENGTH", b"Content-Length")):
-        if value := environ.get(name):  # "" is as good as none
-            pairs.append((field, _latin(value)))
-    return pairs
 
 
 def _target(environ: WSGIEnvironment) -> bytes:

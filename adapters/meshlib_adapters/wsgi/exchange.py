@@ -9,19 +9,24 @@ one back.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, TypeVar
+from wsgiref.types import WSGIEnvironment
 
 from meshlib.client_claims import Peer
-from meshlib.decision import Respond
+from meshlib.decision import Forward, Redirect, Respond
 from meshlib.errors import LimitExceeded, RequestHeadError
 from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.proxy.awaited import AwaitedExchange
+from meshlib_adapters.proxy.routing import Routing
 from meshlib_adapters.upstream.messages import ForwardResponse
 from meshlib_adapters.wsgi.serving import Serving
 from meshlib_adapters.wsgi.upload import Upload
 
 __all__ = ["Begun", "WaitingExchange"]
+
+T = TypeVar("T")
 
 
 class Begun(NamedTuple):
@@ -34,8 +39,10 @@ class Begun(NamedTuple):
 
 class WaitingExchange:
     """Forwards one request: `open`, then `for` over the body, unless it has `ended`, and `close` in
-    any case. `open` and the body raise `NoResponse` as `AwaitedExchange` does.
+    any case. `open` and the body raise `NoResponse` as `AwaitedExchange` does. `environ` gets its
+    `Routing`.
 
+    `has_gone` says whether the client has; it is asked about once a second, and ends the exchange.
     The request's body is read while the endpoint takes it, also after the response has begun; but a
     thread that waits for the client's next piece passes nothing on.
     """
@@ -43,21 +50,26 @@ class WaitingExchange:
     def __init__(
         self,
         serving: Serving,
+        environ: WSGIEnvironment,
         head: RequestHead,
         peer: Peer,
         addresses: tuple[ProxyAddress | None, ProxyAddress | None],
         upload: Upload | None,
+        has_gone: Callable[[], bool] | None = None,
     ) -> None:
         self._serving = serving
+        self._environ = environ
         self._head = head
         self._peer = peer
         self._addresses = addresses
         self._upload = upload
+        self._has_gone = has_gone
         self._closed = False
         self._first: bytes | None = None
         self._wants_more = False  # of the request, as the last step said
         # The rest belongs to the loop's thread.
         self._exchange: AwaitedExchange | None = None
+        self._routing: Routing | None = None
         self._size = 0
         self._whole = upload is None  # all of the request has been given to the exchange
         self._responding: asyncio.Task[ForwardResponse] | None = None
@@ -73,11 +85,10 @@ class WaitingExchange:
         Raises `RequestHeadError` for a body of another length, too.
         """
         upload = self._upload
-        call = self._serving.call
         try:
-            begun = call(self._begin(upload.read() if upload is not None and eager else None))
+            begun = self._wait(self._begin(upload.read() if upload is not None and eager else None))
             while begun is None and upload is not None:
-                begun = call(self._forward(*self._read(upload)))
+                begun = self._wait(self._forward(*self._read(upload)))
         except BaseException:
             self.close()
             raise
@@ -104,7 +115,7 @@ class WaitingExchange:
             piece = None
             if self._wants_more and self._upload is not None:
                 piece = self._read(self._upload)
-            data = self._serving.call(self._pull(piece))
+            data = self._wait(self._pull(piece))
             self._wants_more = data is None
         if not data:
             self._closed = True
@@ -116,6 +127,14 @@ class WaitingExchange:
         if not self._closed:
             self._closed = True
             self._serving.soon_if_open(self._end)
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._serving.call(work, self._look if self._has_gone is not None else None)
+
+    def _look(self) -> None:
+        if self._has_gone is not None and self._has_gone():
+            self._has_gone = None
+            self._serving.soon_if_open(self._leave)
 
     def _read(self, upload: Upload) -> tuple[bytes, bool]:
         try:
@@ -136,12 +155,18 @@ class WaitingExchange:
             unknown = isinstance(otherwise, Respond) and otherwise.reason == "no_route"
             if unknown and not serving.knows_routes:  # unknown is not empty
                 otherwise = Respond(503, "no_route", 1)
+            self._tell(otherwise, exchange)
             exchange.respond(otherwise)
             return await self._response()
+        assert exchange.decision is not None
+        self._tell(exchange.decision, exchange)
         exchange.start(done=self._whole, streamed=head.fields.chunked)
         if self._whole:
             return await self._response()
         return None if piece is None else await self._forward(*piece)
+
+    def _tell(self, decision: Forward | Redirect | Respond, exchange: AwaitedExchange) -> None:
+        self._routing = self._environ["meshlib"] = Routing(decision, exchange)
 
     async def _forward(self, piece: bytes, done: bool) -> Begun | None:
         """Send a piece of the body. None: the endpoint wants more, and has not responded."""
@@ -217,10 +242,16 @@ class WaitingExchange:
             exchange.refuse(error.status_hint, error.reason)
         return exchange
 
+    def _leave(self) -> None:
+        if self._exchange is not None:
+            self._exchange.leave()
+
     def _end(self) -> None:
         exchange = self._exchange
         if exchange is None:
             return
+        if self._routing is not None:
+            self._routing.conclude()
         exchange.close()
         self._serving.exchanges.discard(exchange)
         for task in (self._responding, self._sending, self._reading):

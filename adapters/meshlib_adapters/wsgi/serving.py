@@ -78,8 +78,9 @@ class Serving:
         """Whether a host without a route is known to have none: some provider has delivered."""
         return not self._providers or self._feed.has_delivered
 
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
+    def call(self, work: Coroutine[Any, Any, T], look: Callable[[], object] | None = None) -> T:
         """Run `work` in the loop, wait for it in this thread, and return or raise what it does.
+        `look` is called here about once a second meanwhile.
 
         A thread that is interrupted cancels it. `RuntimeError` when the loop has ended.
         """
@@ -107,6 +108,8 @@ class Serving:
             while not gate.acquire(timeout=_LOOK):
                 if self.loop.is_closed():
                     raise RuntimeError("the gateway was closed while it served a request")
+                if look is not None:
+                    look()
         except BaseException:
             if not self.soon_if_open(cancel) and not tasks:
                 work.close()

@@ -19,15 +19,16 @@ from typing import Any
 import anyio
 import pytest
 
-from meshlib import ConfigurationError, Mesh, Service, redirect
+from meshlib import ConfigurationError, Mesh, Redirect, Service, redirect
 from meshlib.model import Snapshot
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.providers.provider import ProviderStatus
 from meshlib_adapters.proxy.awaited import NoResponse
+from meshlib_adapters.proxy.routing import Routing
 from meshlib_adapters.wsgi import WSGIGateway, mesh_wsgi
 from tests.architecture.tree import ROOT, source_environment
-from tests.support.backend import Backend, Peer, Script, responding
+from tests.support.backend import OK, Backend, Peer, Script, responding
 from tests.support.wsgi_calls import Called, call, environ_of
 
 Make = Callable[..., WSGIGateway]
@@ -507,6 +508,53 @@ def test_a_called_response_is_read_once(backend: Callable[..., Backend], gateway
     assert next(parts) == b"34"
     assert list(parts) == []
     called.close()
+
+
+def test_the_environ_tells_how_it_was_routed(
+    backend: Callable[..., Backend], gateway: Make
+) -> None:
+    dead, upstream = Backend(), backend()
+    dead.refuse()
+    routes = {
+        "a": Service([f"127.0.0.1:{upstream.port}"], name="shop"),
+        "dead.test": [f"127.0.0.1:{dead.port}"],
+        "old.test": redirect("https://a"),
+    }
+    app = gateway(routes, Own())
+    for host, status, port in [("a", 200, upstream.port), ("dead.test", 502, dead.port)]:
+        environ = environ_of(host)
+        assert call(app, environ).status == status
+        routing = environ["meshlib"]
+        assert isinstance(routing, Routing)
+        assert routing.route is not None
+        assert routing.upstream is not None
+        assert routing.endpoint is not None
+        assert (routing.route.name, routing.endpoint.port) == (f"http://{host}", port)
+        assert routing.tries == 1
+        assert "Forward" in repr(routing)
+    environ = environ_of("old.test")
+    assert call(app, environ).status == 301
+    routing = environ["meshlib"]
+    assert isinstance(routing.decision, Redirect)
+    assert (routing.upstream, routing.endpoint, routing.tries) == (None, None, 0)
+    environ = environ_of("own.test")
+    assert call(app, environ).status == 299
+    assert "meshlib" not in environ
+
+
+def test_an_endpoint_may_want_a_proxy_protocol_header(
+    backend: Callable[..., Backend], gateway: Make
+) -> None:
+    def script(peer: Peer) -> None:
+        seen.append(peer.read_until(b"\r\n"))
+        peer.read_request()
+        peer.send(OK)
+
+    seen: list[bytes] = []
+    upstream = backend(script)
+    app = gateway({"a": Service([f"127.0.0.1:{upstream.port}"], proxy_protocol="v1")})
+    assert call(app, environ_of()).status == 200
+    assert seen == [b"PROXY TCP4 127.0.0.1 127.0.0.1 5 80\r\n"]
 
 
 def test_services_have_their_own_sessions(backend: Callable[..., Backend], gateway: Make) -> None:

@@ -13,11 +13,10 @@ from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.wsgi.environ import (
+    EnvironReader,
     addresses_of,
     is_multiplexed,
-    peer_of,
     possible_heads_of,
-    request_head_of,
 )
 
 ENVIRON: dict[str, Any] = {
@@ -36,8 +35,12 @@ ENVIRON: dict[str, Any] = {
 }
 
 
+def read(environ: dict[str, Any]) -> RequestHead:
+    return EnvironReader(HTTPSettings(max_body=1000), ForwardingPolicy()).head(environ)
+
+
 def head(**changes: object) -> RequestHead:
-    return request_head_of({**ENVIRON, **changes}, HTTPSettings(max_body=1000))
+    return read({**ENVIRON, **changes})
 
 
 def refused(**changes: object) -> tuple[int, str]:
@@ -48,7 +51,7 @@ def refused(**changes: object) -> tuple[int, str]:
 
 def peer(**changes: object) -> Peer:
     policy = ForwardingPolicy(trusted_proxies=(ip_network("10.0.0.0/8"), "unix:"))
-    return peer_of({**ENVIRON, **changes}, policy)
+    return EnvironReader(HTTPSettings(), policy).peer({**ENVIRON, **changes})
 
 
 def test_names_are_written_with_hyphens() -> None:
@@ -64,6 +67,15 @@ def test_no_field_stands_for_one_of_the_servers_own() -> None:
     found = head(HTTP_CONTENT_LENGTH="5", HTTP_CONTENT_TYPE="x/y", HTTP_TE="trailers")
     assert found.fields.names == (b"host",)
     assert head(CONTENT_LENGTH="", CONTENT_TYPE="").fields.names == (b"host",)
+
+
+def test_what_is_remembered_of_names_is_bounded() -> None:
+    reader = EnvironReader(HTTPSettings(field_count=10_000), ForwardingPolicy())
+    many = {f"HTTP_X_{number}": "a" for number in range(3000)}
+    for _ in range(2):
+        found = reader.head({**ENVIRON, **many, f"HTTP_{'Y' * 100}": "b"})
+        assert len(found.fields.names) == 3002
+        assert found.fields.names[-1] == b"y" * 100
 
 
 def test_what_is_no_text_is_no_field() -> None:
@@ -96,6 +108,11 @@ def test_without_a_raw_target_the_path_is_quoted_again() -> None:
             (411, "no_length"),
         ),
         ({"HTTP_X_A": "b\r\nX-C: d"}, (400, "bad_field")),
+        ({"HTTP_X_A": "b\r\nX-C: d\r\n"}, (400, "bad_field")),
+        ({"HTTP_X_A": "b\nX-C: d"}, (400, "bad_field")),
+        ({"HTTP_X:A": "b"}, (400, "bad_field")),
+        ({"HTTP_": "b"}, (400, "bad_field")),
+        ({"HTTP_X A": "b"}, (400, "bad_field")),
         ({"HTTP_X_A": "\u20ac"}, (400, "bad_request_line")),
         ({"HTTP_EXPECT": "the-worst"}, (417, "bad_expect")),
         ({"REQUEST_METHOD": "TRACE"}, (405, "method_refused")),
@@ -116,10 +133,10 @@ def test_an_offer_to_upgrade_is_left_out() -> None:
 def test_http_1_0_and_2() -> None:
     old = {**ENVIRON, "SERVER_PROTOCOL": "HTTP/1.0"}
     del old["HTTP_HOST"]
-    found = request_head_of(old, HTTPSettings())
+    found = read(old)
     assert (found.minor_version, found.authority) == (0, b"")
     new = {**ENVIRON, "SERVER_PROTOCOL": "HTTP/2.0", "HTTP_VERSION": "2"}
-    assert request_head_of(new, HTTPSettings()).fields.names == (b"host",)
+    assert read(new).fields.names == (b"host",)
     assert is_multiplexed(new)
     assert not is_multiplexed(old)
     assert not is_multiplexed({})
@@ -144,7 +161,7 @@ def test_no_host_at_all() -> None:
     environ = {name: value for name, value in ENVIRON.items() if name != "HTTP_HOST"}
     assert [one.authority for one in possible_heads_of(environ)] == [b""]
     with pytest.raises(MeshError):
-        request_head_of(environ, HTTPSettings())
+        read(environ)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""`Routing`: what became of a request, for whoever has its scope or environ."""
+
+from __future__ import annotations
+
+from meshlib.decision import Forward, Redirect, Respond
+from meshlib.model import Endpoint, Route, Upstream
+from meshlib_adapters.proxy.awaited import AwaitedExchange
+
+__all__ = ["Routing"]
+
+
+class Routing:
+    """How a request was routed: `scope["meshlib"]` and `environ["meshlib"]` of each request that
+    the mesh serves (those of the application have none). For logs: nothing that is done to it has
+    an effect.
+
+    `decision` is there first; `endpoint` and `tries` follow while endpoints are asked, and are
+    final when the response is complete.
+    """
+
+    __slots__ = ("_endpoint", "_exchange", "_tries", "decision")
+
+    def __init__(self, decision: Forward | Redirect | Respond, exchange: AwaitedExchange) -> None:
+        self.decision = decision
+        self._exchange: AwaitedExchange | None = exchange
+        self._endpoint: Endpoint | None = None
+        self._tries = 0
+
+    def __repr__(self) -> str:
+        return f"<Routing {self.decision!r} {self.endpoint!r} {self.tries}>"
+
+    @property
+    def route(self) -> Route | None:
+        """The route that matched; None where none did."""
+        return self.decision.route
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """The upstream that the request is for; None where it is not forwarded."""
+        decision = self.decision
+        return decision.upstream if isinstance(decision, Forward) else None
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The endpoint that was asked last; None while none was."""
+        exchange = self._exchange
+        return self._endpoint if exchange is None else exchange.endpoint
+
+    @property
+    def tries(self) -> int:
+        """How many endpoints were asked."""
+        exchange = self._exchange
+        return self._tries if exchange is None else exchange.tries
+
+    def conclude(self) -> None:
+        """Keep what is known; the exchange is over, and may be another request's from now on."""
+        exchange = self._exchange
+        if exchange is not None:
+            self._endpoint = exchange.endpoint
+            self._tries = exchange.tries
+            self._exchange = None
