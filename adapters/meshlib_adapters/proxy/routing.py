@@ -1,4 +1,4 @@
-"""`Routing`: what became of a request, for whoever has its scope or environ."""
+"""`Routing`: the way of a request, for whoever has its scope or environ."""
 
 from __future__ import annotations
 
