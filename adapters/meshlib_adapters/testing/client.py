@@ -20,8 +20,8 @@ from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.testing.asgi_server import Lifespan
 from meshlib_adapters.testing.clock import FakeClock
-from meshlib_adapters.testing.in_process import EndpointInTest, InProcess
-from meshlib_adapters.testing.transport import ApplicationTransport
+from meshlib_adapters.testing.in_process import EndpointInTest, InProcess, place_of
+from meshlib_adapters.testing.transport import ApplicationTransport, ListenerTransport
 
 __all__ = ["AsyncMeshClient", "MeshClient", "async_mesh_client", "mesh_client"]
 
@@ -33,11 +33,11 @@ _PATIENCE: Final = 10.0
 
 
 class _Served:
-    # A mesh or an application, and what it needs around it, in one event loop.
+    # A mesh, an application or a listener, and what it needs around it, in one event loop.
 
     def __init__(
         self,
-        target: Mesh | ASGIApplication,
+        target: Mesh | ASGIApplication | str,
         endpoints: Mapping[str, EndpointInTest] | None,
         providers: Sequence[Provider],
         settings: HTTPSettings | None,
@@ -45,34 +45,43 @@ class _Served:
         client: tuple[str, int],
         network: bool,
     ) -> None:
-        self.dial = InProcess(endpoints, network=network)
-        if isinstance(target, Mesh):
-            settings = _replaced(settings or HTTPSettings(), self.dial)
-            app: ASGIApplication = MeshApp(
-                target, providers=providers, settings=settings, policy=policy
-            )
-        elif endpoints or providers or settings or policy or network:
+        self._dial = InProcess(endpoints, network=network)
+        self._started = False
+        self._lifespan: Lifespan | None = None
+        self.transport: httpx.AsyncBaseTransport
+        if not isinstance(target, Mesh) and (endpoints or providers or settings or policy):
             raise TypeError(
-                "an application has its own endpoints, providers, settings and policy; "
-                "give them to its MeshApp or MeshMiddleware (settings=HTTPSettings(dial=...))"
+                "an application or a listener has its own endpoints, providers, settings and "
+                "policy; give them to its MeshApp or Gateway (settings=HTTPSettings(dial=...))"
             )
+        if isinstance(target, str):
+            self.transport = ListenerTransport(*place_of(target))
+            return
+        app: ASGIApplication
+        if isinstance(target, Mesh):
+            settings = settings or HTTPSettings()
+            if settings.dial is None:
+                settings = replace(settings, dial=self._dial)
+            app = MeshApp(target, providers=providers, settings=settings, policy=policy)
         else:
             app = target
         self._lifespan = Lifespan(app)
         self.transport = ApplicationTransport(app, client, self._lifespan.state)
-        self._started = False
 
     async def start(self) -> None:
         if not self._started:
             self._started = True
-            await self.dial.start()
-            await self._lifespan.start()
+            await self._dial.start()
+            if self._lifespan is not None:
+                await self._lifespan.start()
 
     async def stop(self) -> None:
         if self._started:
             self._started = False
-            await self._lifespan.stop()
-            await self.dial.stop()
+            if self._lifespan is not None:
+                await self._lifespan.stop()
+            await self._dial.stop()
+            await self.transport.aclose()
 
 
 class AsyncMeshClient(httpx.AsyncClient):
@@ -232,7 +241,7 @@ class _SyncStream(httpx.SyncByteStream):
 
 
 def mesh_client(
-    target: Mesh | ASGIApplication,
+    target: Mesh | ASGIApplication | str,
     *,
     endpoints: Mapping[str, EndpointInTest] | None = None,
     providers: Sequence[Provider] = (),
@@ -254,8 +263,9 @@ def mesh_client(
     `MeshApp`. `client` is the address that requests come from. With `clock`, what it is moved by
     goes by for the gateway, too: time-outs, health, slow start.
 
-    `target` may also be an ASGI application, as one of your own behind `MeshMiddleware`; then it
-    has all these, and TypeError says so. Lifespans run from entry, or the first request, to the
+    `target` may also be an ASGI application, as one of your own behind `MeshMiddleware`, or the
+    address of a gateway that listens ("127.0.0.1:8080", http alone); then it has all these, and
+    TypeError says so. Lifespans run from entry, or the first request, to the
     end. Raises `ConfigurationError` for an address in `endpoints` that is none.
     """
     served = _Served(target, endpoints, providers, settings, policy, client, network)
@@ -263,7 +273,7 @@ def mesh_client(
 
 
 def async_mesh_client(
-    target: Mesh | ASGIApplication,
+    target: Mesh | ASGIApplication | str,
     *,
     endpoints: Mapping[str, EndpointInTest] | None = None,
     providers: Sequence[Provider] = (),
@@ -276,10 +286,6 @@ def async_mesh_client(
     loop, so its time is that loop's.
     """
     return AsyncMeshClient(_Served(target, endpoints, providers, settings, policy, client, network))
-
-
-def _replaced(settings: HTTPSettings, dial: InProcess) -> HTTPSettings:
-    return settings if settings.dial is not None else replace(settings, dial=dial)
 
 
 async def _awaited(function: Callable[[], Awaitable[T]]) -> T:

@@ -16,7 +16,7 @@ from meshlib_adapters.testing.connection import ServerConnection
 from meshlib_adapters.testing.memory import connect
 from meshlib_adapters.testing.objects import Listening, split_address
 
-__all__ = ["EndpointInTest", "InProcess"]
+__all__ = ["EndpointInTest", "InProcess", "place_of"]
 
 _logger = logging.getLogger("meshlib.testing")
 
@@ -43,7 +43,7 @@ class InProcess:
     ) -> None:
         self._endpoints: dict[tuple[str, int], EndpointInTest] = {}
         for address, target in (endpoints or {}).items():
-            self._endpoints[_place(address)] = target
+            self._endpoints[place_of(address)] = target
         self._network = network
         # An application may be several endpoints; it has one lifespan.
         self._lifespans = {
@@ -77,20 +77,21 @@ class InProcess:
             )
             raise ConnectionRefusedError(errno.ECONNREFUSED, "not an endpoint of this test")
         if not callable(target):
-            transport, _ = await loop.create_connection(protocol, *_place(target.address))
+            transport, _ = await loop.create_connection(protocol, *place_of(target.address))
             return transport
         serve = serve_application(target, (host, port), self._lifespans[id(target)].state)
         return connect(loop, protocol(), ServerConnection(serve), (host, port))
 
 
-def _place(address: str) -> tuple[str, int]:
+def place_of(address: str) -> tuple[str, int]:
+    """Host and port of an address. Raises `ConfigurationError` when it has no port."""
     try:
         host, port = split_address(address)
     except ValueError:
         port = None
     if port is None:
         hint = 'write "10.0.0.5:8080"'
-        raise ConfigurationError("not an address", where=f"endpoints[{address!r}]", hint=hint)
+        raise ConfigurationError("not an address", where=repr(address), hint=hint)
     return host, port
 
 

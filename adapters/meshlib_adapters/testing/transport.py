@@ -1,5 +1,5 @@
-"""Requests of httpx to an ASGI application, streamed both ways: what a client of a server that runs
-the application would see.
+"""Requests of httpx to an ASGI application, streamed both ways, as a server that runs it would
+serve them; and to one address, whatever host they are for.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import httpx
 from meshlib_adapters.asgi.types import ASGIApplication, Message, Scope
 from meshlib_adapters.proxy.awaited import NoResponse
 
-__all__ = ["ApplicationTransport", "ResponseStream"]
+__all__ = ["ApplicationTransport", "ListenerTransport", "ResponseStream"]
 
 _PORTS: Final = {"http": 80, "https": 443}
 # Messages of a response that wait for a client that does not take them.
@@ -143,6 +143,43 @@ class ResponseStream(httpx.AsyncByteStream):
         if self._left.is_set():
             raise OSError("the client is gone")
         await self._messages.put(message)
+
+
+class ListenerTransport(httpx.AsyncBaseTransport):
+    """A transport to what listens on a host and port, for every host and port of a URL. Raises
+    `httpx.UnsupportedProtocol` for https.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._place = (host, port)
+        self._inner = httpx.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The response, when its head is there."""
+        if request.url.scheme != "http":
+            raise httpx.UnsupportedProtocol("a listener is asked by http alone", request=request)
+        host, port = self._place
+        return await self._inner.handle_async_request(
+            httpx.Request(
+                request.method,
+                request.url.copy_with(host=host, port=port),
+                headers=request.headers,
+                stream=_Body(request.stream),
+                extensions=request.extensions,
+            )
+        )
+
+    async def aclose(self) -> None:
+        """Close what is kept."""
+        await self._inner.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, stream: object) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _chunks(self._stream)
 
 
 async def _chunks(stream: object) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ import pytest
 
 import meshlib
 from meshlib.client_claims import ForwardingPolicy
-from meshlib_adapters import FileProvider, SwarmProvider
+from meshlib_adapters import FileProvider, Gateway, Settings, SwarmProvider
 from meshlib_adapters.asgi import MeshMiddleware
 from meshlib_adapters.asgi.types import Receive, Scope, Send
 from meshlib_adapters.config.http import HTTPSettings
@@ -216,7 +216,7 @@ def test_an_application_of_ones_own_with_its_lifespan() -> None:
         assert client.get("http://other.example.com/own").text == "/own "
         assert client.get("http://safe.example.com/").status_code == 308
     assert LIFE == ["startup", "shutdown"]
-    with pytest.raises(TypeError, match="an application has its own endpoints"):
+    with pytest.raises(TypeError, match="an application or a listener has its own"):
         mesh_client(app, endpoints={"10.0.0.5:8080": echo})
 
 
@@ -235,3 +235,25 @@ def test_coroutines_have_a_client_in_their_own_loop() -> None:
         assert LIFE == ["startup", "shutdown"] * 2
 
     asyncio.run(main())
+
+
+def test_a_gateway_that_listens_is_asked_for_any_host() -> None:
+    async def main() -> None:
+        settings = HTTPSettings(dial=InProcess({"10.0.0.5:8080": echo}))
+        parts = Settings(requests=settings, https=(), admin=())
+        async with Gateway(mesh(), http="127.0.0.1:0", settings=parts) as gateway:
+            address = str(gateway.addresses["http"][0])
+            async with async_mesh_client(address) as client:
+                assert (await client.post(SHOP + "a?b", content=b"c")).text == "/a c"
+                assert (await client.get("http://nobody.example.com/")).status_code == 404
+                with pytest.raises(httpx.UnsupportedProtocol, match="http alone"):
+                    await client.get("https://shop.example.com/")
+
+    asyncio.run(main())
+    with FakeUpstream("a") as upstream, mesh_client(upstream.address) as client:
+        assert client.post("http://any.example.com:8080/", content=iter([b"a", b"b"])).text == "a"
+        assert (upstream.last.host, upstream.last.body) == ("any.example.com:8080", b"ab")
+    with pytest.raises(TypeError, match="a listener has its own"):
+        mesh_client("127.0.0.1:80", settings=HTTPSettings())
+    with pytest.raises(meshlib.ConfigurationError, match="not an address"):
+        mesh_client("127.0.0.1")
