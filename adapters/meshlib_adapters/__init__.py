@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from meshlib_adapters.providers.docker.containers import ContainerProvider
     from meshlib_adapters.providers.docker.swarm import SwarmProvider
     from meshlib_adapters.providers.file import FileProvider
+    from meshlib_adapters.providers.polling import PollingProvider
     from meshlib_adapters.providers.provider import Provider, ProviderStatus
     from meshlib_adapters.proxy.proxy import Proxy
     from meshlib_adapters.socket_gateways import TCPGateway, TLSGateway
@@ -39,6 +40,7 @@ _PLACES = {
     "FileProvider": ("meshlib_adapters.providers.file", "gateway"),
     "Gateway": ("meshlib_adapters.gateway", "gateway"),
     "HTTPListener": ("meshlib_adapters.listeners.http", ""),
+    "PollingProvider": ("meshlib_adapters.providers.polling", "gateway"),
     "PublishedPorts": ("meshlib_adapters.listeners.published_ports", ""),
     "Provider": ("meshlib_adapters.providers.provider", ""),
     "Proxy": ("meshlib_adapters.proxy.proxy", ""),
@@ -59,6 +61,7 @@ __all__ = [
     "FileProvider",
     "Gateway",
     "HTTPListener",
+    "PollingProvider",
     "Provider",
     "ProviderStatus",
     "Proxy",
