@@ -10,7 +10,7 @@ __all__ = ["Routing"]
 
 
 class Routing:
-    """How a request was routed: `scope["meshlib"]` and `environ["meshlib"]` of each request that
+    """The way that a request was routed: `scope["meshlib"]` and `environ["meshlib"]` of each request that
     the mesh serves (those of the application have none). For logs: nothing that is done to it has
     an effect.
 
@@ -48,7 +48,7 @@ class Routing:
 
     @property
     def tries(self) -> int:
-        """How many endpoints were asked."""
+        """The number of endpoints that were asked."""
         exchange = self._exchange
         return self._tries if exchange is None else exchange.tries
 
