@@ -10,9 +10,8 @@ __all__ = ["Routing"]
 
 
 class Routing:
-    """The way that a request was routed: `scope["meshlib"]` and `environ["meshlib"]` of each request that
-    the mesh serves (those of the application have none). For logs: nothing that is done to it has
-    an effect.
+    """The way of one request: `scope["meshlib"]` and `environ["meshlib"]` of each that the mesh
+    serves (those of the application have none). For logs: nothing that is done to it has an effect.
 
     `decision` is there first; `endpoint` and `tries` follow while endpoints are asked, and are
     final when the response is complete.
