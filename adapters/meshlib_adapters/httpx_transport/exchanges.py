@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any, Final, NamedTuple
 
 from meshlib.decision import Decision, TableDecision
@@ -25,6 +25,8 @@ from meshlib_adapters.upstream.messages import ForwardResponse
 __all__ = ["ClientExchange", "ClientResponse", "ExchangeFacts"]
 
 REASON_FIELD: Final = b"x-meshlib-reason"
+# Bytes of a body that are sent at once, without asking whether the endpoint takes them.
+_PART: Final = 64 * 1024
 
 
 class ExchangeFacts(NamedTuple):
@@ -189,15 +191,18 @@ class ClientExchange:
             return
         if not fields.content_length and not fields.chunked:
             exchange.start(done=True)
-        elif isinstance(body, bytes):
+            return
+        if isinstance(body, bytes):
             if fields.content_length is not None and len(body) != fields.content_length:
                 raise _wrong_length(len(body), fields.content_length)
-            exchange.start(done=False, streamed=fields.chunked)
-            await exchange.send(body, done=True)
-        else:
-            exchange.start(done=False, streamed=fields.chunked)
-            self._sender = sender = asyncio.create_task(self._send(body))
-            sender.add_done_callback(exchange.watch)
+            if len(body) <= _PART:
+                exchange.start(done=False, streamed=fields.chunked)
+                await exchange.send(body, done=True)
+                return
+            body = _parts(body)  # so that the endpoint's pace counts, and not the response's
+        exchange.start(done=False, streamed=fields.chunked)
+        self._sender = sender = asyncio.create_task(self._send(body))
+        sender.add_done_callback(exchange.watch)
 
     async def _send(self, body: AsyncIterable[bytes]) -> None:
         try:
@@ -278,6 +283,11 @@ class ClientExchange:
         if left <= 0.001:
             raise RequestFailure(kind, f"{self._who} {what} within {limit:g} s")
         return left
+
+
+async def _parts(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), _PART):
+        yield body[at : at + _PART]
 
 
 async def _close_body(body: Body) -> None:

@@ -132,6 +132,19 @@ async def test_the_time_for_reading_begins_when_the_request_was_sent(backend: Ma
             await client.post("http://orders/", content=slow())
 
 
+async def test_a_large_body_takes_its_time(backend: MakeBackend) -> None:
+    def slow(peer: Peer) -> None:
+        peer.read_head()
+        time.sleep(5 * SHORT)
+        peer.read(16 << 20)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        peer.read_rest()
+
+    limits = httpx.Timeout(5.0, read=3 * SHORT)  # kernels have some of it left at its end
+    async with async_client(mesh_of({"orders": [backend(slow)]}), timeout=limits) as client:
+        assert (await client.post("http://orders/", content=bytes(16 << 20))).text == "ok"
+
+
 async def test_waiting_for_room(backend: MakeBackend, library: str) -> None:
     orders = backend(silent)
     settings = quick(max_requests_per_endpoint=1)
