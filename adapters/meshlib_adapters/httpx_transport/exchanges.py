@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any, Final, NamedTuple
 
-from meshlib.decision import Decision, TableDecision
+from meshlib.decision import Decision, Forward, TableDecision
 from meshlib.errors import LimitExceeded
 from meshlib.http1.response import reason_phrase
 from meshlib.http2.sections import Pair
@@ -30,7 +30,7 @@ _PART: Final = 64 * 1024
 
 
 class ExchangeFacts(NamedTuple):
-    """Facts about a response, `response.extensions["meshlib"]`.
+    """Facts about a response, `response.extensions["meshlib"]`, by the names of `Routing` in ASGI.
 
     `reason` is "" for the response of a service, else why this one is the mesh's own:
     "no_endpoint", "no_route", "redirect", and the others of docs/access-log.md. `decision` is what
@@ -168,7 +168,7 @@ class ClientExchange:
 
     def _facts(self, reason: str, decision: Decision | None) -> ExchangeFacts:
         route = None if decision is None else decision.route
-        upstream = None if route is None else route.upstream
+        upstream = decision.upstream if isinstance(decision, Forward) else None
         exchange = self._exchange
         return ExchangeFacts(reason, decision, route, upstream, exchange.endpoint, exchange.tries)
 

@@ -16,7 +16,7 @@ import anyio
 
 from meshlib.authority import host_of
 from meshlib.client_claims import ForwardingPolicy
-from meshlib.decision import TableDecision
+from meshlib.decision import Forward, Respond, TableDecision
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.model import Scheme
@@ -27,9 +27,10 @@ from meshlib_adapters.httpx_transport.requests import (
     Body,
     ClientRequest,
     RequestFailure,
+    host_of_url,
     request_of,
 )
-from meshlib_adapters.httpx_transport.service_names import ServiceNames
+from meshlib_adapters.httpx_transport.service_names import ServiceNames, URLHost
 from meshlib_adapters.providers.feed import Feed, log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.proxy.proxy import Proxy
@@ -101,12 +102,18 @@ class MeshPaths:
         """The decision for a request of httpx; None for one that is not for the mesh. Raises
         `RequestFailure`.
         """
-        asked = request_of(request, body, self._settings.field_count)
-        if asked is None:
+        host = host_of_url(request.url)
+        if host is None:
             return None
         path = self._path()
         if self._providers:
             await self.follow()
+        try:
+            asked = request_of(request, host, body, self._settings.field_count)
+        except RequestFailure:
+            if path.owns(host, request.url.netloc):
+                raise
+            return None  # what may be sent elsewhere is not for us to say
         decision = path.decide(asked)
         return None if decision is None else RoutedRequest(asked, decision, path)
 
@@ -201,11 +208,11 @@ class _LoopPath:
         self.exchanges: set[ClientExchange] = set()
         self._sweeping = loop.call_later(1.0, self._sweep)
 
+    def owns(self, host: URLHost, authority: bytes) -> bool:
+        return self._named(host) is not None or self._knows(authority)
+
     def decide(self, request: ClientRequest) -> TableDecision | None:
-        try:
-            named = self._names.find(request.host)
-        except ConfigurationError as error:
-            raise RequestFailure("ConnectError", str(error)) from None
+        named = self._named(request.host)
         if named is not None:
             return named
         table = self._mesh.table
@@ -218,6 +225,12 @@ class _LoopPath:
             return decision
         # What is for any host is what comes to a gateway, and not all that a program asks for.
         return decision if self._knows(request.authority) else None
+
+    def _named(self, host: URLHost) -> Forward | Respond | None:
+        try:
+            return self._names.find(host)
+        except ConfigurationError as error:
+            raise RequestFailure("ConnectError", str(error)) from None
 
     def _knows(self, authority: bytes) -> bool:
         try:

@@ -21,6 +21,7 @@ __all__ = [
     "RequestFailure",
     "TimeOuts",
     "failure_of",
+    "host_of_url",
     "request_of",
 ]
 
@@ -75,16 +76,20 @@ class ClientRequest(NamedTuple):
         return _PEERS[self.host.secure]
 
 
-def request_of(request: Any, body: Body, max_fields: int) -> ClientRequest | None:
-    """The request that httpx (or httpx2) asks a transport for; None for a URL that is not one of
-    HTTP.
+def host_of_url(url: Any) -> URLHost | None:
+    """The host of a URL of httpx (or httpx2); None for one that is not of HTTP."""
+    scheme = url.scheme
+    if scheme not in ("http", "https"):
+        return None
+    return URLHost(url.raw_host.decode("ascii").removesuffix("."), url.port, scheme == "https")
+
+
+def request_of(request: Any, host: URLHost, body: Body, max_fields: int) -> ClientRequest:
+    """The request that httpx (or httpx2) asks a transport for; `host` is that of its URL.
 
     Raises `RequestFailure` for a head that nobody may send.
     """
     url = request.url
-    scheme = url.scheme
-    if scheme not in ("http", "https"):
-        return None
     extensions: Mapping[str, Any] = request.extensions
     pairs: Sequence[Pair] = request.headers.raw
     try:
@@ -98,9 +103,7 @@ def request_of(request: Any, body: Body, max_fields: int) -> ClientRequest | Non
         raise RequestFailure("LocalProtocolError", str(error)) from None
     # A wish for another protocol on the connection is one that nobody here could make use of.
     head = head._replace(fields=fields._replace(upgrade=None))
-    host = url.raw_host.decode("ascii").removesuffix(".")
-    asked = URLHost(host, url.port, scheme == "https")
-    return ClientRequest(head, asked, url.netloc, body, _time_outs(extensions.get("timeout")))
+    return ClientRequest(head, host, url.netloc, body, _time_outs(extensions.get("timeout")))
 
 
 def _time_outs(found: Mapping[str, float | None] | None) -> TimeOuts:

@@ -298,6 +298,18 @@ async def parts(*data: bytes) -> AsyncIterator[bytes]:
         yield one
 
 
+async def test_what_may_not_be_sent_to_a_service_may_go_elsewhere() -> None:
+    inner = httpx.MockTransport(lambda request: httpx.Response(202))
+    many = {f"X-{number}": "1" for number in range(200)}
+    async with async_client(mesh_of({"orders": []}), otherwise=inner) as client:
+        for url in ("http://orders/", "http://orders.example.com/"):
+            with pytest.raises(httpx.LocalProtocolError):
+                await client.get(url, headers=many)
+        assert (await client.get("http://elsewhere/", headers=many)).status_code == 202
+        assert (await client.request("CONNECT", "http://elsewhere/")).status_code == 202
+        assert (await client.get("http://elsewhere/", headers={"A b": "1"})).status_code == 202
+
+
 async def test_a_limit_on_bodies_holds(backend: MakeBackend) -> None:
     async with async_client(mesh_of({"orders": [backend()]}), settings=quick(max_body=4)) as client:
         response = await client.post("http://orders/", content=b"12345")
