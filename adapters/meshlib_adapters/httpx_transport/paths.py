@@ -26,6 +26,7 @@ from meshlib_adapters.httpx_transport.requests import (
     OWN_FIELDS,
     Body,
     ClientRequest,
+    KnownFields,
     RequestFailure,
     host_of_url,
     request_of,
@@ -109,7 +110,7 @@ class MeshPaths:
         if self._providers:
             await self.follow()
         try:
-            asked = request_of(request, host, body, self._settings.field_count)
+            asked = request_of(request, host, body, path.known_fields)
         except RequestFailure:
             if path.owns(host, request.url.netloc):
                 raise
@@ -206,6 +207,7 @@ class _LoopPath:
         registry = UpstreamRegistry(mesh, settings, loop, beside=self._names.upstream)
         self.proxy = Proxy(mesh, settings, policy=policy, upstreams=registry)
         self.exchanges: set[ClientExchange] = set()
+        self.known_fields = KnownFields(settings.field_count)
         self._sweeping = loop.call_later(1.0, self._sweep)
 
     def owns(self, host: URLHost, authority: bytes) -> bool:

@@ -11,13 +11,14 @@ from meshlib.client_claims import ForwardingPolicy, Peer
 from meshlib.errors import ProtocolError
 from meshlib.http1 import head_of, section_of
 from meshlib.http2.sections import Pair
-from meshlib.messages import RequestHead
+from meshlib.messages import FieldSection, RequestHead
 from meshlib_adapters.httpx_transport.service_names import URLHost
 
 __all__ = [
     "OWN_FIELDS",
     "Body",
     "ClientRequest",
+    "KnownFields",
     "RequestFailure",
     "TimeOuts",
     "failure_of",
@@ -35,6 +36,9 @@ _PEERS: Final = {
 }
 # Concerns the connection that httpx would have made.
 _KEEP_ALIVE: Final = (b"connection", b"keep-alive")
+# Sections that are remembered, and the bytes of one.
+_SECTIONS: Final = 256
+_LONGEST: Final = 2048
 
 
 class RequestFailure(Exception):
@@ -84,19 +88,40 @@ def host_of_url(url: Any) -> URLHost | None:
     return URLHost(url.raw_host.decode("ascii").removesuffix("."), url.port, scheme == "https")
 
 
-def request_of(request: Any, host: URLHost, body: Body, max_fields: int) -> ClientRequest:
+class KnownFields:
+    """Field sections of requests, of `max_fields` fields at most; those that a program sends again
+    and again are read once.
+    """
+
+    def __init__(self, max_fields: int) -> None:
+        self._max_fields = max_fields
+        self._sections: dict[tuple[Pair, ...], FieldSection] = {}
+
+    def section(self, pairs: Sequence[Pair]) -> FieldSection:
+        """The section of the fields, less a wish to keep the connection; raises as `section_of`."""
+        key = tuple(pairs)
+        section = self._sections.get(key)
+        if section is None:
+            section = section_of(
+                [pair for pair in pairs if (pair[0].lower(), pair[1].lower()) != _KEEP_ALIVE],
+                max_fields=self._max_fields,
+            )
+            if len(section.block) <= _LONGEST:
+                if len(self._sections) >= _SECTIONS:
+                    self._sections.clear()
+                self._sections[key] = section
+        return section
+
+
+def request_of(request: Any, host: URLHost, body: Body, known: KnownFields) -> ClientRequest:
     """The request that httpx (or httpx2) asks a transport for; `host` is that of its URL.
 
     Raises `RequestFailure` for a head that nobody may send.
     """
     url = request.url
     extensions: Mapping[str, Any] = request.extensions
-    pairs: Sequence[Pair] = request.headers.raw
     try:
-        fields = section_of(
-            [pair for pair in pairs if (pair[0].lower(), pair[1].lower()) != _KEEP_ALIVE],
-            max_fields=max_fields,
-        )
+        fields = known.section(request.headers.raw)
         target = extensions.get("target") or url.raw_path
         head = head_of(request.method.encode("ascii", "replace"), target, 1, fields)
     except ProtocolError as error:
