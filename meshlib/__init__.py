@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         TLSDecision,
     )
     from meshlib.errors import ConfigurationError, MeshError, ProtocolError
+    from meshlib.hook_values import Changes, Request, Response
     from meshlib.mesh import Mesh
     from meshlib.messages import ClientHello
     from meshlib.model import (
@@ -69,6 +70,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "Candidate": "meshlib.balancing.registered",
     "Carry": "meshlib.decision",
+    "Changes": "meshlib.hook_values",
     "ClientHello": "meshlib.messages",
     "ConfigurationError": "meshlib.errors",
     "Contribution": "meshlib.model",
@@ -88,7 +90,9 @@ _PLACES = {
     "Redirect": "meshlib.decision",
     "Refuse": "meshlib.decision",
     "Reject": "meshlib.decision",
+    "Request": "meshlib.hook_values",
     "Respond": "meshlib.decision",
+    "Response": "meshlib.hook_values",
     "Route": "meshlib.model",
     "Scheme": "meshlib.model",
     "Service": "meshlib.routes",
@@ -109,6 +113,7 @@ __all__ = [  # noqa: RUF022
     "redirect",
     "Candidate",
     "Carry",
+    "Changes",
     "ClientHello",
     "ConfigurationError",
     "Contribution",
@@ -127,7 +132,9 @@ __all__ = [  # noqa: RUF022
     "Redirect",
     "Refuse",
     "Reject",
+    "Request",
     "Respond",
+    "Response",
     "Route",
     "Scheme",
     "Snapshot",

@@ -24,6 +24,7 @@ __all__ = [
     "Peer",
     "Trusted",
     "added_fields",
+    "client_address",
     "is_loop",
     "is_secure",
     "is_trusted",
@@ -159,6 +160,27 @@ def is_secure(fields: FieldSection, peer: Peer) -> bool:
         b"https",
         b"wss",
     )
+
+
+def client_address(fields: FieldSection, peer: Peer, policy: ForwardingPolicy) -> str:
+    """The address of the client that asks: the peer's, or, where that is a trusted proxy, the last
+    one in X-Forwarded-For that is not a trusted proxy too.
+
+    A claim that is not an IP address ends the search: what stands before it may be anybody's word.
+    """
+    address = peer.address
+    if not peer.trusted:
+        return address
+    chain = b",".join(fields.get_all(b"x-forwarded-for")).split(b",")
+    for claimed in reversed(chain):
+        try:
+            found = str(ipaddress.ip_address(claimed.strip().decode("ascii", "replace")))
+        except ValueError:
+            return address
+        address = found
+        if not is_trusted(address, policy.trusted_proxies):
+            break
+    return address
 
 
 def is_loop(fields: FieldSection, policy: ForwardingPolicy) -> bool:

@@ -15,8 +15,9 @@ from typing import TypedDict, Unpack
 from meshlib.arguments import check_number, check_text, check_texts, client_hello
 from meshlib.decision import Decision, PortDecision, TLSDecision
 from meshlib.discovery.limits import DiscoveryLimits, within_limits
-from meshlib.discovery.names import NameIndex
+from meshlib.discovery.names import NameIndex, service_endpoints
 from meshlib.drafts import Draft
+from meshlib.hooks import Hooks
 from meshlib.ledger import Ledger
 from meshlib.messages import ClientHello
 from meshlib.model import Diagnostic, Endpoint, ListeningPort, Route, Snapshot, Tenure
@@ -41,6 +42,7 @@ class MeshOptions(TypedDict, total=False):
     limits: DiscoveryLimits | None
     rules: OwnershipRules | None
     on_error: Callable[[Exception], None] | None
+    hooks: Mapping[str, object] | None
 
 
 class Mesh:
@@ -65,6 +67,9 @@ class Mesh:
     released. A snapshot that has tenures already, as that of a worker's supervisor, is taken as it
     is.
 
+    `before`, `after` and `on_change` register hooks (`meshlib.hooks.HookPoint`); `hook` those that
+    routes may name, as `hooks` does by a mapping: no other ones (`RouteOptions.hooks`).
+
     `on_error` is called with what a subscriber raises. Without it, all subscribers are called
     first, and then an `ExceptionGroup` of what they raised leaves the method that changed
     something; the change stands.
@@ -80,6 +85,7 @@ class Mesh:
         limits: DiscoveryLimits | None = None,
         rules: OwnershipRules | None = None,
         on_error: Callable[[Exception], None] | None = None,
+        hooks: Mapping[str, object] | None = None,
     ) -> None:
         check_number(unmatched_status, "unmatched_status", 400, 599)
         check_number(retry_after, "retry_after", 0, 86400)
@@ -99,12 +105,19 @@ class Mesh:
         self._merger = PartMerger()
         self._names = NameIndex(())
         self._subscribers: Subscribers[Mesh] = Subscribers()
+        self.hooks = own = Hooks()
+        for name, hook in (hooks or {}).items():
+            own.name(name, hook)
+        self.before, self.after, self.hook = own.before, own.after, own.name
+        self.on_change = own.on_change
+        self._subscribers.add(own.tell_change)
         first = within_limits(given or Snapshot(), self._limits)
         if first.tenures is None:
             self._ledger = self._restored.updated(first.contributions, _seconds(None))
             first = dataclasses.replace(first, tenures=self._ledger.tenures)
         self.snapshot = first
         self.table = self._build(first, None)
+        own.on_allowed = self._allow
 
     @classmethod
     def from_labels(
@@ -203,19 +216,7 @@ class Mesh:
         """The endpoints of a service, at each of its routed ports; those that are `ready`, or all.
         () for an unknown name. Several publishers' services of one name give the endpoints of all.
         """
-        upstreams = dict.fromkeys(
-            route.upstream
-            for contribution in self.snapshot.contributions
-            if contribution.service == service
-            for route in contribution.routes
-            if route.upstream is not None
-        )
-        found = dict.fromkeys(
-            one
-            for upstream in upstreams
-            for one in (upstream.ready if ready else upstream.endpoints)
-        )
-        return tuple(found)
+        return service_endpoints(self.snapshot, service, ready=ready)
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -269,11 +270,8 @@ class Mesh:
         check_snapshot(snapshot, before, f"publish({name!r})")
         # Code that gives other routes means it, while a service that is gone may be on its way
         # back: names of the one are free at once, and it does not end the time of first snapshots.
-        freed = (
-            {route.claimed_name for route in before.routes}
-            if before is not None and not name
-            else set()
-        )
+        replaced = before.routes if before is not None and not name else ()
+        freed = {route.claimed_name for route in replaced}
         gathering = self._gathering and (before is None or self._held or not name)
         parts = {**self._parts, name: snapshot}
         merged = within_limits(self._merger.merge(parts), self._limits)
@@ -286,21 +284,14 @@ class Mesh:
     def commit(self, draft: Draft) -> bool:
         """Let a draft take effect. False when it changes nothing; ValueError when it is stale."""
         if not self.is_fresh(draft):
-            raise ValueError(
-                "something else was published since this draft was begun; make another one"
-            )
-        self._parts, self._gathering, self._ledger, self._now = (
-            draft.parts,
-            draft.gathering,
-            draft.ledger,
-            draft.now,
-        )
+            message = "something else was published since this draft was begun; make another one"
+            raise ValueError(message)
+        self._parts, self._gathering = draft.parts, draft.gathering
+        self._ledger, self._now = draft.ledger, draft.now
         if draft.table is None:
             return False
         self.snapshot, self.table = draft.table.snapshot, draft.table
-        self.version += 1
-        failure = f"subscribers failed on version {self.version} of the mesh"
-        self._subscribers.call(self, self.on_error, failure)
+        self._changed()
         return True
 
     def restore(self, tenures: Iterable[Tenure]) -> None:
@@ -329,11 +320,8 @@ class Mesh:
 
     def settle(self, *, now: float) -> bool:
         """Free the names that have been kept long enough by `now`. False when nothing changed."""
-        return self.commit(
-            self._drafted(
-                self.snapshot, self._parts, self._gathering, self._ledger, now, self._basis
-            )
-        )
+        rest = self._gathering, self._ledger, now, self._basis
+        return self.commit(self._drafted(self.snapshot, self._parts, *rest))
 
     def release(self, names: Iterable[str], *, now: float | None = None) -> bool:
         """Take names from their owners, as `Ledger.released`. False when nothing changed."""
@@ -355,7 +343,8 @@ class Mesh:
     @property
     def _basis(self) -> tuple[object, ...]:
         # What a draft is made from; each of them is replaced, never changed.
-        return self._parts, self._ledger, self._gathering, self._held, self.table
+        names = self.hooks.names
+        return self._parts, self._ledger, self._gathering, self._held, self.table, names
 
     def _drafted(
         self,
@@ -391,7 +380,19 @@ class Mesh:
             retry_after=self._retry_after,
             https_port=self._https_port,
             rules=self._ledger.rules,
+            hooks=self.hooks.names,
         )
+
+    def _allow(self) -> None:
+        # Nothing is compiled anew for hooks that no route names.
+        if any(route.options.hooks for route in self.snapshot.routes):
+            self.table = self._build(self.snapshot, None)
+            self._changed()
+
+    def _changed(self) -> None:
+        self.version += 1
+        failure = f"subscribers failed on version {self.version} of the mesh"
+        self._subscribers.call(self, self.on_error, failure)
 
 
 def _seconds(now: float | None) -> int:

@@ -26,6 +26,9 @@ class RouteOptions:
     `response_head`, `between_bytes` and `tunnel_idle` are time-outs in whole seconds that take the
     place of the settings `timeouts.*` of these names for this route (0: the settings hold).
 
+    `hooks` are the names of the hooks that its requests meet, in their order (`meshlib.hooks`). A
+    route that names one that the gateway does not have is not served.
+
     Two services with the same route must agree on every field whose metadata has `shared`, the name
     of the field in diagnostics.
     """
@@ -38,6 +41,7 @@ class RouteOptions:
     response_head: int = field(default=0, metadata={"shared": "response_head"})
     between_bytes: int = field(default=0, metadata={"shared": "between_bytes"})
     tunnel_idle: int = field(default=0, metadata={"shared": "tunnel_idle"})
+    hooks: tuple[str, ...] = field(default=(), metadata={"shared": "hooks"})
 
     @property
     def shortest_time_out(self) -> int:

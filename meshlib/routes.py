@@ -87,10 +87,10 @@ class Service:
     the name in the endpoints' certificate, which makes connections to them TLS; `h2c`, HTTP/2
     without TLS to them; `lenient` takes odd responses, as the label of that name; `https_only`
     redirects requests without TLS to https; `hsts`, in seconds or as "31536000;includeSubDomains";
-    `forwarded_for`, as the label include_forwarded_for; `response_head` and `between_bytes`. For
-    all routes except UDP: `proxy_protocol`, the version of the header that begins each connection;
-    `tunnel_idle`. These time-outs are seconds (None: `timeouts.*` of these names). For HTTP and
-    SNI: `share_with`, as the label of that name. Checked with its entry, which an error names.
+    `forwarded_for`, as the label include_forwarded_for; `hooks`, their names; `response_head` and
+    `between_bytes`. For all routes except UDP: `proxy_protocol`, the version of the header that
+    begins each connection; `tunnel_idle`. These time-outs are seconds (None: `timeouts.*` of these
+    names). For HTTP and SNI: `share_with`, as that label. Checked with its entry, as errors say.
     """
 
     addresses: Sequence[str | Endpoint]
@@ -110,6 +110,7 @@ class Service:
     response_head: int | None = None
     between_bytes: int | None = None
     tunnel_idle: int | None = None
+    hooks: Sequence[str] = ()
 
 
 # The target of an entry.
@@ -163,8 +164,8 @@ def read_routes(routes: Mapping[str, Target]) -> Snapshot:
             if same != route.upstream:
                 message = f"the entry {show(other)} has another service of the name {show(name)}"
                 raise entry.error(message, "give each service a name of its own")
-        key = f"{SCHEMA}/{route.name}"
-        contributions.append(Contribution(key, route.service, _OLDEST, (route,)))
+        of_code = f"{SCHEMA}/{route.name}", route.service, _OLDEST
+        contributions.append(Contribution(*of_code, (route,)))
     return Snapshot.of(contributions)
 
 
@@ -307,9 +308,7 @@ def _list_hint(address: str) -> str:
 
 
 class _Option(NamedTuple):
-    """An option of `Service`: its types, what to write, and the option of labels that it is, if it
-    is one.
-    """
+    """An option of `Service`: its types, what to write, and the option of labels that it is."""
 
     types: tuple[type, ...]
     hint: str
@@ -344,6 +343,7 @@ _SERVICE_OPTIONS: Final = {
     "share_with": _Option(
         (list, tuple), 'write a list, share_with=["STACK"]', _OF_LABELS["share_with"]
     ),
+    "hooks": _Option((list, tuple), 'write a list, hooks=["auth"]', _OF_LABELS["hooks"]),
     **{key: _Option(_WHOLE, f"write {key}=300, in seconds", _OF_LABELS[key]) for key in TIME_OUTS},
 }
 # What True means in the label, where that is not "true".

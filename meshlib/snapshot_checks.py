@@ -54,6 +54,7 @@ _CURES: Final = {
     "share_with": 'write share_with=("STACK",)',
     "response_head": "write response_head=300, in seconds, or leave it out",
     "between_bytes": "write between_bytes=300, in seconds, or leave it out",
+    "hooks": 'write hooks=("auth",)',
     "tunnel_idle": "write tunnel_idle=300, in seconds, or leave it out",
 }
 _KINDS_OF_MATCH: Final = (HostPath, ServerName, ListeningPort)

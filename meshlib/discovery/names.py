@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 
 from meshlib.errors import ConfigurationError
 from meshlib.labels.diagnostics import show
+from meshlib.model import Endpoint, Snapshot
 from meshlib.name_records import NameKind, NameRecord
 
-__all__ = ["NameIndex"]
+__all__ = ["NameIndex", "service_endpoints"]
 
 _TASKS = "tasks."
 # No DNS query can ask for a longer name (RFC 1035 2.3.4), so nobody has one.
@@ -87,3 +88,20 @@ def _splits(wanted: str) -> Iterator[tuple[str, str]]:
     while at >= 0:
         yield wanted[:at], wanted[at + 1 :]
         at = wanted.find(".", at + 1)
+
+
+def service_endpoints(snapshot: Snapshot, service: str, *, ready: bool) -> tuple[Endpoint, ...]:
+    """The endpoints of a service of the snapshot, at each of its routed ports; those that are
+    `ready`, or all.
+    """
+    upstreams = dict.fromkeys(
+        route.upstream
+        for contribution in snapshot.contributions
+        if contribution.service == service
+        for route in contribution.routes
+        if route.upstream is not None
+    )
+    found = dict.fromkeys(
+        one for upstream in upstreams for one in (upstream.ready if ready else upstream.endpoints)
+    )
+    return tuple(found)

@@ -12,6 +12,7 @@ from meshlib.model import Severity
 __all__ = [
     "BAD_COOKIE_NAME",
     "BAD_FLAG",
+    "BAD_HOOKS",
     "BAD_HOST",
     "BAD_HSTS",
     "BAD_HTTPS",
@@ -33,6 +34,7 @@ __all__ = [
     "EMPTY_ELEMENT",
     "EMPTY_VALUE",
     "FORWARDED_FOR_ON_SNI",
+    "HOOKS_UNREAD",
     "HSTS_ON_SNI",
     "HTTPS_ON_SNI",
     "HTTP_KEY_ON_PORT",
@@ -158,7 +160,15 @@ BAD_TIME_OUT = DiagnosticKind(
     _ERROR,
     "`response_head`, `between_bytes` or `tunnel_idle` is not a number of seconds from 1 to 86400",
 )
+BAD_HOOKS = DiagnosticKind(
+    "HRM032", _ERROR, "`hooks` is not 1 to 16 names of hooks, or its key is mistyped"
+)
 BAD_STRATEGY = DiagnosticKind("HRM033", _ERROR, "`strategy` is not the name of a known strategy")
+HOOKS_UNREAD = DiagnosticKind(
+    "HRM034",
+    _ERROR,
+    "`hooks` on a route whose requests nobody can read (`sni://`, `tcp://`, `udp://`)",
+)
 TOO_MUCH_TEXT = DiagnosticKind(
     "HRM040",
     _ERROR,
@@ -271,7 +281,9 @@ CATALOGUE: tuple[DiagnosticKind, ...] = (
     BAD_UPSTREAM_PROTOCOL,
     BAD_SHARE_WITH,
     BAD_TIME_OUT,
+    BAD_HOOKS,
     BAD_STRATEGY,
+    HOOKS_UNREAD,
     TOO_MUCH_TEXT,
     TOO_MANY_ROUTES,
     TOO_MANY_PORTS,

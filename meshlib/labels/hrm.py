@@ -20,7 +20,7 @@ from meshlib.labels.grammar import Pair, Part, split_elements, split_pair
 from meshlib.labels.interlock import unread_interlock
 from meshlib.labels.limits import MAX_VALUE, LabelLimits
 from meshlib.labels.matches import parse_external_route, written
-from meshlib.labels.options import KEYS, read_options
+from meshlib.labels.options import KEYS, LISTED, read_options
 from meshlib.labels.result import InternalPort, LabelResult, LabelRoute, PublishedPort
 from meshlib.labels.room import Room
 from meshlib.labels.slips import meant_key, pair_hint, runs_together
@@ -40,6 +40,8 @@ _OTHER_LABELS = 10
 _LIMITS = LabelLimits()
 
 _ROUTE = "external_route"
+_HOOKS = "hooks"
+_SLIP_OF_HOOKS = re.compile(r"ho|.*hook|middleware", re.IGNORECASE)
 _LEGACY = re.compile(r"(?:[0-9]+[ \t]*=[ \t]*)?[A-Za-z]+://")
 _PROSE_SLIP = "com.docker.mesh.http"  # as one sentence of UCP's documentation had it
 _SHOWN = 10  # routes that a hint rewrites
@@ -271,10 +273,16 @@ def _read_pairs(
 def _collect_pairs(elements: list[Part], diagnostics: LabelDiagnostics) -> dict[str, Pair]:
     pairs: dict[str, Pair] = {}
     has_route = any(part.text.partition("=")[0].rstrip() == _ROUTE for part in elements)
+    last = ""
     for element in elements:
         if diagnostics.hopeless:
             break
         pair = split_pair(element)
+        if pair is None and last in LISTED and "://" not in element.text:
+            begun = pairs[last]
+            value = f"{begun.value.text};{element.text}"
+            pairs[last] = begun._replace(value=begun.value._replace(text=value))
+            continue
         if pair is None or not pair.name.text or "://" in pair.name.text:
             diagnostics.add(
                 codes.NOT_A_PAIR,
@@ -286,7 +294,9 @@ def _collect_pairs(elements: list[Part], diagnostics: LabelDiagnostics) -> dict[
         key = pair.name.text
         if key not in KEYS:
             _report_unknown(pair.name, diagnostics, has_route=has_route)
+            last = ""
             continue
+        last = key
         if key in pairs:
             message = f"{key} occurs twice; this one counts"
             hint = "leave one of them out"
@@ -301,6 +311,8 @@ def _report_unknown(name: Part, diagnostics: LabelDiagnostics, *, has_route: boo
     meant = meant_key(name.text, diagnostics.suggestions)
     hint = f"did you mean {meant}?" if meant else f"the keys are {', '.join(KEYS)}"
     kind, message = codes.UNKNOWN_KEY, f"the key {show(name.text)} is unknown and ignored"
+    if meant == _HOOKS and _SLIP_OF_HOOKS.match(name.text):  # its protection would be missing
+        kind, message = codes.BAD_HOOKS, f"the key {show(name.text)} is unknown"
     if meant == _ROUTE and not has_route and not diagnostics.failed:
         kind = codes.NO_EXTERNAL_ROUTE
         message = f"external_route is missing; the key {show(name.text)} is unknown"

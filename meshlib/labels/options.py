@@ -20,6 +20,7 @@ from meshlib.labels.values import (
     OptionValueError,
     read_cookie_name,
     read_flag,
+    read_hooks,
     read_hsts,
     read_proxy_protocol,
     read_require,
@@ -29,12 +30,13 @@ from meshlib.labels.values import (
     read_strategy,
     read_upstream_protocol,
 )
-from meshlib.model import HostPath, Match, Scheme
+from meshlib.model import HostPath, Match, Scheme, Severity
 from meshlib.route_options import NO_OPTIONS, RouteOptions
 from meshlib.upstream_key import PLAIN, Transport
 
 __all__ = [
     "KEYS",
+    "LISTED",
     "OPTIONS",
     "TIME_OUTS",
     "Option",
@@ -69,7 +71,8 @@ class Option:
     `unused` are the kinds of routes that ignore it. `clashes` says by the key of an earlier row why
     the two exclude each other, and `one_host`, unless it is empty, why the route must have exactly
     one host; both are reported as `wrong`. `with_redirect`: it has a meaning beside `redirect`,
-    where no endpoint is asked.
+    where no endpoint is asked. `listed`: its value is a list of names, which may have commas
+    between them as well as semicolons.
     """
 
     key: str
@@ -81,6 +84,7 @@ class Option:
     clashes: Mapping[str, str] = field(default_factory=dict)
     one_host: str = ""
     with_redirect: bool = False
+    listed: bool = False
 
     @property
     def schemes(self) -> tuple[Scheme, ...]:
@@ -223,6 +227,22 @@ OPTIONS: Final = (
         "write strategy=least_connections, or leave it out",
         {},
     ),
+    Option(
+        "hooks",
+        "hooks",
+        read_hooks,
+        codes.BAD_HOOKS,
+        "write the names of hooks that the gateway has: hooks=auth,limit",
+        {
+            scheme: Unused(codes.HOOKS_UNREAD, reason, "leave it out, or write an http:// route")
+            for scheme, reason in (
+                (Scheme.SNI, _UNSEEN),
+                (Scheme.TCP, "what arrives at a TCP port is passed on unread"),
+                (Scheme.UDP, "what arrives at a UDP port is passed on unread"),
+            )
+        },
+        listed=True,
+    ),
     _time_out("response_head", _only_http(codes.TIME_OUT_ON_SNI, _UNSEEN, _TUNNEL)),
     _time_out("between_bytes", _only_http(codes.TIME_OUT_ON_SNI, _UNSEEN, _TUNNEL)),
     _time_out(
@@ -237,6 +257,9 @@ OPTIONS: Final = (
 
 # Those named as the settings `timeouts.*` that they take the place of.
 TIME_OUTS: Final = ("response_head", "between_bytes", "tunnel_idle")
+
+# Those whose value is a list that commas may separate.
+LISTED: Final = frozenset(option.key for option in OPTIONS if option.listed)
 
 # Every key that a label may have. The first four say what the route matches and does.
 KEYS: Final = (
@@ -278,7 +301,8 @@ def _read_option(
 ) -> None:
     unused = option.unused.get(match.scheme if match is not None else Scheme.HTTP)
     if unused is not None:
-        message = f"{option.key} is ignored: {unused.reason}"
+        harm = "is ignored" if unused.kind.severity is not Severity.ERROR else "cannot be"
+        message = f"{option.key} {harm}: {unused.reason}"
         diagnostics.add(unused.kind, message, unused.cure, column=pair.name.column)
         return
     text = pair.value.text

@@ -18,6 +18,7 @@ __all__ = [
     "is_switch",
     "read_cookie_name",
     "read_flag",
+    "read_hooks",
     "read_hsts",
     "read_proxy_protocol",
     "read_require",
@@ -38,6 +39,9 @@ _GRANT = re.compile(
     r"(?:(?:stack|project|service|container|network):)?[A-Za-z0-9][A-Za-z0-9_.-]{0,252}"
 )
 _MAX_GRANTS = 32
+# A hook of the gateway (`meshlib.hooks.HOOK_NAME`), and how many a route may name.
+_HOOK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_MAX_HOOKS = 16
 _SECONDS = re.compile(r"[0-9]{1,5}")
 # No label can have a connection wait for ever: it takes a place of `limits.max_connections`.
 MAX_SECONDS = 86_400
@@ -169,3 +173,16 @@ def read_strategy(text: str) -> str:
     more = ", ..." if len(known) > _SHOWN else ""
     message = f"it is not the name of a strategy; known are {', '.join(known[:_SHOWN])}{more}"
     raise OptionValueError(message)
+
+
+def read_hooks(text: str) -> tuple[str, ...]:
+    """The names in `NAME[;NAME...]`, in their order, each once: of hooks that the gateway has."""
+    _refuse_switch(text, "a hook")
+    names = [name.strip() for name in text.split(";")]
+    wrong = next((name for name in names if not _HOOK.fullmatch(name)), None)
+    if wrong is not None:
+        raise OptionValueError(f"{wrong[:60]!a} is not the name of a hook", text.index(wrong))
+    found = tuple(dict.fromkeys(names))
+    if len(found) > _MAX_HOOKS:
+        raise OptionValueError(f"there are {len(found)} names, more than {_MAX_HOOKS}")
+    return found

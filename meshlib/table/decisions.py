@@ -25,10 +25,12 @@ def decide_http(
     *,
     retry_after: int,
     https_port: int = 443,
+    hooks: frozenset[str] = frozenset(),
 ) -> TableDecision:
     """The decision for every request that this route wins. `to_tls` is the route of the same match
     that redirects what came without TLS (None: there is none); `https_port` is the port of https as
-    clients see it.
+    clients see it. `hooks` are those that routes may name: what names another one is not served,
+    because the other one may be what protects it.
     """
     if isinstance(route.action, RedirectRule):
         return _decide_redirect(route, route.action)
@@ -38,6 +40,8 @@ def decide_http(
         if upstream is not None and ready
         else Respond(503, "no_endpoint", retry_after, route)
     )
+    if not hooks.issuperset(route.options.hooks):
+        decision = Respond(503, "unknown_hook", route=route)
     if to_tls is not None and isinstance(to_tls.action, RedirectRule):
         return RedirectToTLS(to_tls, Redirect(to_tls, to_tls.action), decision)
     if not route.options.https_only:

@@ -49,7 +49,9 @@ from meshlib.table.indexes import Indexes
 from meshlib.table.neighbours import Neighbours
 from meshlib.table.paths import has_other_readings, most_readings, readings
 from meshlib.table.telling import first_of_each_service
+from meshlib.table.terms import NO_TERMS, Terms
 from meshlib.table.touched import Touched
+from meshlib.table.unknown_hooks import unknown_hooks
 from meshlib.upstream_key import UpstreamKey
 
 __all__ = ["RoutingTable"]
@@ -87,6 +89,7 @@ class RoutingTable:
         "_sni",
         "_unmatched",
         "compiled_hosts",
+        "hooks",
         "https_port",
         "indexes",
         "neighbours",
@@ -97,25 +100,14 @@ class RoutingTable:
         "unmatched_status",
     )
 
-    def __init__(
-        self,
-        *,
-        unmatched_status: int = 404,
-        retry_after: int = 1,
-        https_port: int = 443,
-        rules: OwnershipRules | None = None,
-    ) -> None:
+    def __init__(self, terms: Terms = NO_TERMS) -> None:
         self.snapshot = Snapshot()
-        self.rules = rules or OwnershipRules()
         self.tenures: Mapping[str, Tenure] = {}
-        self.unmatched_status = unmatched_status
-        self.retry_after = retry_after
-        self.https_port = https_port
+        self.unmatched_status, self.retry_after, self.https_port, self.rules, self.hooks = terms
         self.compiled_hosts = 0
         # A 503 asks the client to come back, whatever its cause.
-        self._unmatched = Respond(
-            unmatched_status, "no_route", retry_after if unmatched_status == 503 else None
-        )
+        again = self.retry_after if self.unmatched_status == 503 else None
+        self._unmatched = Respond(self.unmatched_status, "no_route", again)
         self.indexes = Indexes()
         self._http, self._sni = self.indexes.http, self.indexes.sni
         self.neighbours = Neighbours()
@@ -139,26 +131,25 @@ class RoutingTable:
         retry_after: int = 1,
         https_port: int = 443,
         rules: OwnershipRules | None = None,
+        hooks: frozenset[str] = frozenset(),
     ) -> RoutingTable:
         """The table of `snapshot`; the same, however it was reached. `previous` stays as it is and
         in use.
 
-        With a `previous` of the same four settings only hosts of contributions that changed, or
-        whose owner did, are compiled; everything else is shared with it. `unmatched_status` is for
+        With a `previous` of the same settings only hosts of contributions that changed, or whose
+        owner did, are compiled; everything else is shared with it. `unmatched_status` is for
         requests that no route matches; `retry_after` (seconds) goes with 503; `https_port`, as
-        clients see it, is where routes that require TLS send them. A snapshot without tenures
-        counts as the first one: the oldest claims have their names.
+        clients see it, is where routes that require TLS send them; `hooks` are those that routes
+        may name. A snapshot without tenures counts as the first one: the oldest claims have their
+        names.
         """
-        table = RoutingTable(
-            unmatched_status=unmatched_status,
-            retry_after=retry_after,
-            https_port=https_port,
-            rules=rules,
-        )
+        rules = rules or OwnershipRules()
+        terms = Terms(unmatched_status, retry_after, https_port, rules, hooks)
+        table = RoutingTable(terms)
         base = (
             previous
-            if previous is not None and previous._terms() == table._terms()
-            else RoutingTable(rules=rules)
+            if previous is not None and previous._terms() == terms
+            else RoutingTable(NO_TERMS._replace(rules=rules))
         )
         gone, come = changes(base.snapshot.contributions, snapshot.contributions)
         table.snapshot = snapshot
@@ -183,8 +174,9 @@ class RoutingTable:
         )
         return table
 
-    def _terms(self) -> tuple[int, int, int, OwnershipRules]:
-        return self.unmatched_status, self.retry_after, self.https_port, self.rules
+    def _terms(self) -> Terms:
+        own = self.unmatched_status, self.retry_after, self.https_port, self.rules, self.hooks
+        return Terms(*own)
 
     def _changed_names(self, base: RoutingTable) -> set[str]:
         """Names whose owner, or whose guests, are not what they were in `base`."""
@@ -204,7 +196,12 @@ class RoutingTable:
 
     def _compile(self, base: RoutingTable, touched: Touched) -> None:
         self.compiled_hosts = len(touched.http) + len(touched.sni)
-        decide = partial(decide_http, retry_after=self.retry_after, https_port=self.https_port)
+        decide = partial(
+            decide_http,
+            retry_after=self.retry_after,
+            https_port=self.https_port,
+            hooks=self.hooks,
+        )
         self.indexes = base.indexes.updated(touched, decide, self._divide)
         self._http, self._sni = self.indexes.http, self.indexes.sni
         self._exact = dict(base._exact)
@@ -388,12 +385,14 @@ class RoutingTable:
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """Everything that is wrong: first what the labels' schemas found, in order of
         contributions; then the conflicts, in the order of `routes`; last the services that meet, by
-        host. Of each service's conflicts the first 100 (`meshlib.table.telling`).
+        host, and hooks that nobody may name. Of each service's the first 100
+        (`meshlib.table.telling`).
         """
         if self._diagnostics is None:
             conflicts = [
                 *self.indexes.diagnostics(),
                 *self.neighbours.diagnostics(self._http, self._sni, self.tenures),
+                *unknown_hooks(self.routes, self.hooks),
             ]
             self._diagnostics = (*self.snapshot.diagnostics, *first_of_each_service(conflicts))
         return self._diagnostics

@@ -12,6 +12,7 @@ from meshlib.client_claims import (
     ForwardingPolicy,
     Peer,
     added_fields,
+    client_address,
     is_loop,
     is_secure,
     is_trusted,
@@ -257,3 +258,26 @@ def test_whether_a_request_came_over_tls(
 ) -> None:
     fields = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + claim + b"\r\n").fields
     assert is_secure(fields, Peer("192.0.2.1", scheme, 80, trusted)) is secure
+
+
+@pytest.mark.parametrize(
+    ("peer", "claim", "address"),
+    [
+        (Peer("192.0.2.1", "http", 80), b"X-Forwarded-For: 6.6.6.6\r\n", "192.0.2.1"),
+        (Peer("10.0.0.1", "http", 80, True), b"", "10.0.0.1"),
+        (Peer("10.0.0.1", "http", 80, True), b"X-Forwarded-For: 192.0.2.7\r\n", "192.0.2.7"),
+        (
+            Peer("10.0.0.1", "http", 80, True),
+            b"X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\nX-Forwarded-For: 10.9.9.9\r\n",
+            "192.0.2.7",
+        ),
+        (Peer("10.0.0.1", "http", 80, True), b"X-Forwarded-For: 6.6.6.6, odd\r\n", "10.0.0.1"),
+        (Peer("10.0.0.1", "http", 80, True), b"X-Forwarded-For: 10.0.0.3\r\n", "10.0.0.3"),
+    ],
+)
+def test_the_client_behind_proxies_is_whom_the_first_untrusted_one_is(
+    peer: Peer, claim: bytes, address: str
+) -> None:
+    fields = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + claim + b"\r\n").fields
+    policy = ForwardingPolicy(trusted_proxies=tuple(parse_networks(["10.0.0.0/8"])))
+    assert client_address(fields, peer, policy) == address

@@ -40,7 +40,7 @@ from meshlib.model import (
 )
 from meshlib.name_records import NameKind, NameRecord
 from meshlib.ownership import OwnershipRules
-from meshlib.routes import Service, Target, redirect
+from meshlib.routes import Service, Target, given_routes, redirect
 from meshlib.upstream_key import UpstreamKey
 
 NOW = 1_700_000_000.0
@@ -777,3 +777,40 @@ def test_what_is_no_snapshot_is_not_published() -> None:
     ):
         mesh.publish("x", nothing)
     assert mesh.parts == {}
+
+
+PROTECTED = {"shop.example.com": Service(["10.0.0.5:8080"], hooks=["auth"])}
+
+
+def test_a_route_waits_closed_for_its_hook() -> None:
+    mesh = Mesh(PROTECTED)
+    told: list[int] = []
+    mesh.subscribe(lambda changed: told.append(changed.version))
+    asked = "GET", "https://shop.example.com/"
+    assert mesh.route(*asked) == Respond(503, "unknown_hook", route=mesh.routes[0])
+    assert [found.code for found in mesh.diagnostics] == ["TBL006"]
+    mesh.hook("other", print)
+    mesh.hook("auth", print)
+    assert isinstance(mesh.route(*asked), Forward)
+    assert (mesh.diagnostics, told) == ((), [1, 2])
+    assert isinstance(Mesh(PROTECTED, hooks={"auth": print}).route(*asked), Forward)
+
+
+def test_hooks_that_no_route_names_change_nothing() -> None:
+    mesh = Mesh({"a.example.com": ["10.0.0.1:80"]})
+    table = mesh.table
+    mesh.hook("auth", print)
+    assert (mesh.table, mesh.version) == (table, 0)
+    draft = mesh.draft("", given_routes(PROTECTED))
+    mesh.hook("other", print)
+    assert not mesh.is_fresh(draft)
+    mesh.replace(PROTECTED)
+    assert isinstance(mesh.route("GET", "http://shop.example.com/"), Forward)
+
+
+def test_hooks_of_changes_are_subscribers() -> None:
+    mesh = Mesh()
+    told: list[int] = []
+    mesh.on_change(lambda changed: told.append(changed.version), name="counter")
+    mesh.replace({"a.example.com": ["10.0.0.1:80"]})
+    assert told == [1]

@@ -21,6 +21,7 @@ from meshlib.mesh import Mesh
 from meshlib.messages import RequestHead
 from meshlib_adapters.asgi.lifespan import serve_lifespan
 from meshlib_adapters.asgi.pace import Pace
+from meshlib_adapters.asgi.pending import PendingReceive
 from meshlib_adapters.asgi.responses import fields_of, send_local
 from meshlib_adapters.asgi.scope import (
     addresses_of,
@@ -36,6 +37,7 @@ from meshlib_adapters.providers.feed import Feed, log_failure
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
 from meshlib_adapters.proxy.local_responses import LocalResponse, local_error
+from meshlib_adapters.proxy.outcomes import PENDING
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.turns import MESSAGE
 
@@ -176,12 +178,18 @@ class MeshApp:
         exchange = AwaitedExchange(
             self._shared(), peer_of(scope, self._policy), *addresses_of(scope)
         )
-        otherwise = exchange.route(head)
-        unknown = isinstance(otherwise, Respond) and otherwise.reason == "no_route"
-        if unknown and self._providers and not self._feed.has_delivered:  # unknown is not empty
-            otherwise = Respond(503, "no_route", 1)
         self.exchanges.add(exchange)
         try:
+            otherwise = exchange.route(head)
+            if otherwise is PENDING:
+                receive = ahead = PendingReceive(exchange, receive)
+                try:
+                    otherwise = await ahead.outcome()
+                except NoResponse:  # the client has gone
+                    return
+            unknown = isinstance(otherwise, Respond) and otherwise.reason == "no_route"
+            if unknown and self._providers and not self._feed.has_delivered:  # unknown is not empty
+                otherwise = Respond(503, "no_route", 1)
             if otherwise is None:
                 with contextlib.suppress(
                     OSError

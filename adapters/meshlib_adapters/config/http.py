@@ -116,6 +116,12 @@ class HTTPSettings:
         "from the end of a request to the head of its response (else 504)",
         key="timeouts.response_head",
     )
+    hooks: float = setting(
+        10.0,
+        read_duration,
+        "for the hooks before a request, and for those behind it (else 500)",
+        key="timeouts.hooks",
+    )
     # Between two reads of a body while the other side is ready for more.
     between_bytes: float = setting(
         60.0,

@@ -28,6 +28,7 @@ from meshlib_adapters.http1.request_reader import RequestReader
 from meshlib_adapters.http1.response_writer import ResponseWriter
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange_state import State
+from meshlib_adapters.proxy.outcomes import PENDING
 from meshlib_adapters.sockets.half_closed import watch_for_departure
 from meshlib_adapters.turns import MESSAGE
 
@@ -342,7 +343,7 @@ class HTTP1Front(asyncio.Protocol):
         otherwise = exchange.route(head)
         data = b""
         body = None
-        if fields.content_length or fields.chunked:
+        if (fields.content_length or fields.chunked) and otherwise is not PENDING:
             exchange.check_body(fields.content_length or 0)
             body = self._reader.begin_body(fields)
             self._pace.forget_upload()
@@ -351,8 +352,10 @@ class HTTP1Front(asyncio.Protocol):
             done = body is None or body.done
             self._socket.phase = _RESPONSE if done else _BODY
             exchange.forward(data, done=done, relay_chunks=head.minor_version == 1)
-        else:
+        elif otherwise is not PENDING:
             exchange.respond(otherwise)
+        else:  # `ResponseWriter.decided` goes on
+            self._socket.phase = _RESPONSE
 
     def _take_body(self, body: RequestBody) -> bytes:
         reader = self._reader

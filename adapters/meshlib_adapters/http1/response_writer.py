@@ -12,6 +12,7 @@ from meshlib.errors import ProtocolError
 from meshlib.http1 import LAST_CHUNK, BodyKind, chunk_head
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.http1.client_socket import FULL, UPSTREAM
+from meshlib_adapters.http1.decided import serve_decided
 from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.exchange_state import State
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from meshlib_adapters.proxy.client import ClientKeeper
     from meshlib_adapters.proxy.front import TLSFacts
     from meshlib_adapters.proxy.local_responses import LocalResponse
+    from meshlib_adapters.proxy.outcomes import Outcome
     from meshlib_adapters.proxy.proxy import Proxy
 
 __all__ = ["RequestSide", "ResponseWriter"]
@@ -136,6 +138,15 @@ class ResponseWriter:
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """Address of the client and the one it connected to, as `ClientSocket.addresses`."""
         return self._socket.addresses()
+
+    def decided(self, outcome: Outcome | None) -> None:
+        """Go on with a request, as `Front.decided`."""
+        exchange, reader = self.exchange, self._reader
+        error = serve_decided(exchange, self._socket, reader, self._pace, outcome)
+        if error is not None:
+            self.refuse(error)
+        elif self._socket.eof and reader.body is not None and not reader.unread:
+            self.cut("client_closed")  # the rest of the body will never come
 
     def send_interim(self, response: ForwardResponse) -> None:
         """100 and 103 go to HTTP/1.1 clients; HTTP/1.0 knows no interim responses (RFC 9110

@@ -13,6 +13,7 @@ from meshlib_adapters.framing.server_frames import ServerFrames
 from meshlib_adapters.http2.open_streams import OpenStreams
 from meshlib_adapters.http2.stream import Stream
 from meshlib_adapters.proxy.pace import Pace
+from meshlib_adapters.proxy.time_outs import end_slow
 
 if TYPE_CHECKING:
     from meshlib_adapters.config.http import HTTPSettings
@@ -82,15 +83,16 @@ class Progress:
         sent, kept = self._streams.sent - unsent, self._streams.kept + unsent
         stuck = self._taking.too_slow(sent, now, rate, grace, kept)
         silent = self._sending.too_slow(self.received, now, rate, grace)
-        waits = any(stream.waits_for_upstream for stream in streams)
+        waits = any(stream.content.paused for stream in streams)
         waits = waits or (self._intake.in_frame and not silent)
         share = rate / len(streams) if streams else rate
         for stream in streams:
             if stream.over:
                 continue
-            if stream.takes_too_slowly(now, share, grace) and (
+            sent_by_it = stream.exchange.bytes_out
+            if stream.send_buffer.too_slow(sent_by_it, now, share, grace) and (
                 stuck or self._frames.local_flow_control_window(stream.number) <= 0
             ):
-                stream.end_slow("reader_too_slow")
-            elif stream.sends_too_slowly(now, share, grace, waiting=waits):
-                stream.end_slow("body_too_slow")
+                end_slow(stream.exchange, "reader_too_slow")
+            elif stream.content.too_slow(now, share, grace, waiting=waits):
+                end_slow(stream.exchange, "body_too_slow")

@@ -20,10 +20,11 @@ class RequestContent:
     on before the client may send as many more.
     """
 
-    __slots__ = ("_exchange", "_pace", "_received", "credit", "ended", "left", "paused")
+    __slots__ = ("_exchange", "_held", "_pace", "_received", "credit", "ended", "left", "paused")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._held: list[bytes] | None = None
         self._received = 0
         self._pace: Pace | None = None  # from look to look
         self.ended = False
@@ -75,9 +76,24 @@ class RequestContent:
                 message = "the body is not as long as Content-Length says"
                 raise MalformedRequest(message, reason="bad_body_length")
 
+    def hold(self) -> None:
+        """Keep what comes: it is not known yet whether it is to be sent on. `paused` bounds it by
+        the client's window.
+        """
+        self._held = []
+        self.paused = True
+
+    def release(self) -> list[bytes]:
+        """Keep nothing any more; returns what was kept."""
+        held, self._held = self._held, None
+        self.paused = False
+        return held or []
+
     def _send(self, data: bytes, wanted: bool) -> None:
         exchange = self._exchange
-        if wanted and exchange.decision is not None:
+        if self._held is not None:
+            self._held.append(data)
+        elif wanted and exchange.decision is not None:
             exchange.request.send(data, done=not self.pending)
 
     def take_credit(self) -> int:

@@ -23,7 +23,8 @@ from meshlib_adapters.http2.response_budget import ResponseBudget, ResponseShare
 from meshlib_adapters.http2.send_buffer import SendBuffer
 from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.local_responses import LocalResponse
-from meshlib_adapters.proxy.time_outs import check_time, end_slow
+from meshlib_adapters.proxy.outcomes import PENDING, Outcome
+from meshlib_adapters.proxy.time_outs import check_time
 from meshlib_adapters.upstream.messages import ForwardResponse
 
 if TYPE_CHECKING:
@@ -148,11 +149,30 @@ class Stream:
                 self._turn_away(error)
                 return
         if otherwise is not None:
-            exchange.respond(otherwise)
+            if otherwise is PENDING:
+                content.hold()
+            else:
+                exchange.respond(otherwise)
             return
         done = not content.pending
         self._share.steer()  # the others may keep so much that little is to be read
         exchange.forward_pairs(done=done, streamed=not done and content.left is None)
+
+    def decided(self, outcome: Outcome | None) -> None:
+        """Go on with the request, as `Front.decided`."""
+        content, exchange = self.content, self.exchange
+        held = content.release()
+        if outcome is not None:
+            exchange.respond(outcome)
+        else:
+            done = not (content.pending or held)
+            self._share.steer()
+            exchange.forward_pairs(done=done, streamed=not done and content.left is None)
+            if held:
+                exchange.request.send(b"".join(held), done=not content.pending)
+        if not content.paused and not self.over:
+            self._acknowledge()
+        self._connection.flush_soon()
 
     @property
     def body_pending(self) -> bool:
@@ -358,7 +378,7 @@ class Stream:
     def _finish(self) -> None:
         self.over = True
         request = self.exchange.request
-        if self.exchange.decision is not None and not self._complete:
+        if not self._complete:
             request.cancel()
         request.leave()
         self._acknowledge()
@@ -372,23 +392,6 @@ class Stream:
         """End what has waited for too long."""
         sends = self.body_pending and not self.content.paused
         check_time(self.exchange, now - self.since, client_owes=self.has_something or sends)
-
-    @property
-    def waits_for_upstream(self) -> bool:
-        """Whether the upstream takes no more of the body for now."""
-        return self.content.paused
-
-    def takes_too_slowly(self, now: float, rate: float, grace: float) -> bool:
-        """Whether less than `rate` of what is here for the client has gone out (see `Pace`)."""
-        return self.send_buffer.too_slow(self.exchange.bytes_out, now, rate, grace)
-
-    def sends_too_slowly(self, now: float, rate: float, grace: float, *, waiting: bool) -> bool:
-        """Whether less than `rate` of the request's body has come in; see `RequestContent`."""
-        return self.content.too_slow(now, rate, grace, waiting=waiting)
-
-    def end_slow(self, reason: str) -> None:
-        """End the exchange of a client that is too slow, as `proxy.time_outs.end_slow`."""
-        end_slow(self.exchange, reason)
 
 
 def _head_pairs(response: ForwardResponse | LocalResponse) -> list[Pair]:

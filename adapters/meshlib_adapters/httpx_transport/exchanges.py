@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any, Final, NamedTuple
 
-from meshlib.decision import Decision, Forward, TableDecision
+from meshlib.decision import Decision, Forward, Redirect, Respond, TableDecision
 from meshlib.errors import LimitExceeded
 from meshlib.http1.response import reason_phrase
 from meshlib.http2.sections import Pair
@@ -19,6 +19,7 @@ from meshlib_adapters.httpx_transport.requests import (
 )
 from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
 from meshlib_adapters.proxy.local_responses import LocalResponse
+from meshlib_adapters.proxy.outcomes import PENDING
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.upstream.messages import ForwardResponse
 
@@ -80,7 +81,15 @@ class ClientExchange:
         """The response: of an endpoint, or one of our own."""
         exchange, request = self._exchange, self._request
         otherwise = exchange.route(request.head, decision)
-        settled: Decision | None = otherwise or exchange.decision
+        if otherwise is PENDING:
+            try:
+                otherwise = await exchange.outcome()
+            except NoResponse as failure:
+                found = self._failed(failure.reason)
+                raise (found or RequestFailure("ReadError", failure.reason)) from None
+        settled: Decision | None = exchange.decision
+        if isinstance(otherwise, Redirect | Respond):
+            settled = otherwise
         if otherwise is not None:
             exchange.respond(otherwise)
         else:

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 from meshlib.client_claims import Peer
-from meshlib.decision import Forward, Redirect, Respond, TableDecision
+from meshlib.decision import Forward, TableDecision
 from meshlib.http1 import BodyKind
 from meshlib.messages import RequestHead
 from meshlib.model import Endpoint
@@ -16,6 +16,7 @@ from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.front import TLSFacts
 from meshlib_adapters.proxy.local_responses import LocalResponse
+from meshlib_adapters.proxy.outcomes import Outcome, Pending
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.proxy.time_outs import check_time
 from meshlib_adapters.upstream.messages import ForwardResponse
@@ -61,6 +62,8 @@ class AwaitedExchange:
         self._news = asyncio.Event()
         self._response: ForwardResponse | None = None
         self._failed: NoResponse | None = None
+        self._decided = False
+        self._outcome: Outcome | None = None
         self._done = False
         self._sent = False
         self._since = proxy.loop.time()
@@ -74,11 +77,22 @@ class AwaitedExchange:
 
     def route(
         self, head: RequestHead, given: TableDecision | None = None
-    ) -> Redirect | Respond | None:
-        """Decide on the request; see `Exchange.route`."""
+    ) -> Outcome | Pending | None:
+        """Decide on the request; see `Exchange.route`. For `PENDING`, `outcome` waits for it."""
         return self._exchange.route(head, given)
 
-    def respond(self, decision: Redirect | Respond) -> None:
+    async def outcome(self) -> Outcome | None:
+        """The decision of the hooks, as `route` would have returned it; raises `NoResponse` when
+        the client leaves first.
+        """
+        while not self._decided:
+            if self._failed is not None:
+                raise self._failed
+            self._news.clear()
+            await self._news.wait()
+        return self._outcome
+
+    def respond(self, decision: Outcome) -> None:
         """Have `response` raise the response of our own that a decision asks for."""
         self._exchange.respond(decision)
 
@@ -265,6 +279,13 @@ class AwaitedExchange:
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """As the server told them."""
         return self._addresses
+
+    def decided(self, outcome: Outcome | None) -> None:
+        """Let `outcome` return it."""
+        self._decided = True
+        self._outcome = outcome
+        self._since = self._proxy.loop.time()
+        self._news.set()
 
     def send_interim(self, response: ForwardResponse) -> None:
         """Drop it: ASGI has no message for it, and the server responds to `Expect` itself."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Final, cast
+from typing import Final
 
 from meshlib.balancing import Observation
 from meshlib.client_claims import is_secure
-from meshlib.decision import Forward, Redirect, Respond, TableDecision
+from meshlib.decision import Forward, Respond, TableDecision
 from meshlib.errors import LimitExceeded
 from meshlib.forwarding import sent_upgrade
 from meshlib.http1 import BodyKind
@@ -25,10 +25,12 @@ from meshlib.table.uncertified import decide_uncertified
 from meshlib_adapters.observe.debug_lines import tell_decision, tell_no_response
 from meshlib_adapters.observe.end_reasons import NORMAL, EndReason, end_reason
 from meshlib_adapters.proxy.default_host import default_host
-from meshlib_adapters.proxy.exchange_state import State
+from meshlib_adapters.proxy.exchange_state import State, phase_of
 from meshlib_adapters.proxy.front import Front
-from meshlib_adapters.proxy.local_responses import local_error, local_redirect
+from meshlib_adapters.proxy.local_responses import local_outcome
+from meshlib_adapters.proxy.outcomes import Outcome, Pending
 from meshlib_adapters.proxy.proxy import Proxy
+from meshlib_adapters.proxy.response_receiver import OnResponse
 from meshlib_adapters.proxy.retries import UpstreamRequest
 from meshlib_adapters.upstream.messages import ForwardResponse
 
@@ -56,15 +58,17 @@ class Exchange:
     """
 
     __slots__ = (
-        "_known",
+        "added",
         "bytes_out",
         "decision",
         "ending",
         "first_byte_at",
         "front",
         "head",
+        "known",
         "on_data",
         "on_interim",
+        "on_response",
         "on_tunnel_data",
         "on_tunnel_eof",
         "on_upstream_paused",
@@ -80,6 +84,7 @@ class Exchange:
         self.front = front
         self.on_interim: Callable[[ForwardResponse], None] = front.send_interim
         self.on_data: Callable[[list[bytes], bool], None] = front.send_data
+        self.on_response: OnResponse = self.pass_on
         self.on_tunnel_data: Callable[[bytes], None] = front.tunnel_data
         self.on_tunnel_eof: Callable[[], None] = front.tunnel_eof
         self.on_upstream_paused: Callable[[bool], None] = front.pause_request
@@ -92,8 +97,9 @@ class Exchange:
         self.status = 0
         self.bytes_out = 0
         self.ending: EndReason = NORMAL
+        self.added: list[tuple[bytes, bytes]] = []  # fields of hooks, for a request of HTTP/2
         # Fields, authority, version, the label's wish -> lines to send on: clients repeat theirs.
-        self._known: tuple[FieldSection, bytes, int, bool, bytes] | None = None
+        self.known: tuple[FieldSection, bytes, int, bool, bytes] | None = None
 
     def __repr__(self) -> str:
         return f"<Exchange {self.state.value} {self.head.target!r}>" if self.head else "<Exchange>"
@@ -102,9 +108,10 @@ class Exchange:
 
     def route(
         self, head: RequestHead, given: TableDecision | None = None
-    ) -> Redirect | Respond | None:
-        """Decide on a request: None when it is to be sent on (`forward`), else what to
-        `respond`. `given` takes the place of what the table has for it.
+    ) -> Outcome | Pending | None:
+        """Decide on a request: None when it is to be sent on (`forward`), else what to `respond`;
+        `PENDING`: the front is told (`Front.decided`). `given` takes the place of what the table
+        has for it.
         """
         self.state = _ROUTED
         self.head = head
@@ -123,13 +130,15 @@ class Exchange:
             decision = decide_uncertified(
                 table, head, decision, secure=secure, terminates=proxy.certified_hosts
             )
-        if proxy.debug:
-            tell_decision(front.peer.address, head, decision)
-        if isinstance(decision, Forward):
+        if not proxy.attentive and isinstance(decision, Forward):
             self.decision = decision
             return None
         secure = is_secure(head.fields, front.peer)
         settled_decision = settled(table, head, decision, secure=secure)
+        if proxy.attentive:
+            if proxy.debug:
+                tell_decision(front.peer.address, head, decision)
+            return proxy.hooks.begin(self, settled_decision)
         if isinstance(settled_decision, Forward):
             self.decision = settled_decision
             return None
@@ -153,7 +162,7 @@ class Exchange:
         assert decision is not None
         options = decision.route.options
         wish = options.forwarded_for
-        known = self._known
+        known = self.known
         authority, fields, version = head.authority, head.fields, head.minor_version
         if (
             known is not None
@@ -171,7 +180,7 @@ class Exchange:
             tls = front.tls
             lines = found if tls is None or not tls.asks_clients else tls.proven_lines(found)
             if proxy.fast_paths.repeated_heads:
-                self._known = (fields, authority, version, wish, lines)
+                self.known = (fields, authority, version, wish, lines)
         if not authority:
             lines = b"Host: %s\r\n%s" % (default_host(decision.upstream), lines)
         preferred = None
@@ -212,6 +221,8 @@ class Exchange:
         if tls is not None and tls.asks_clients:
             kept, proven = tls.proven_pairs(kept)
             added = added + proven
+        if self.added:
+            added = added + self.added
         preferred = None
         if options.sticky_cookie is not None:
             preferred = proxy.upstreams.bound_endpoint(decision, head.fields)
@@ -239,10 +250,12 @@ class Exchange:
         """A connection was made for this request."""
         self.ending = self.ending._replace(connect_seconds=seconds)
 
-    def on_response(
+    def pass_on(
         self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
     ) -> None:
-        """Learn which endpoint the session is bound to, and pass the response on."""
+        """Learn which endpoint the session is bound to, and pass the response on: `on_response`,
+        where no hook stands before it.
+        """
         self.state = _RESPONDING
         self.first_byte_at = monotonic()
         self.status = response.status
@@ -291,31 +304,19 @@ class Exchange:
 
     # Responses of our own.
 
-    def respond(self, decision: Redirect | Respond) -> None:
-        """Send what a decision says that is no `Forward`."""
-        if isinstance(decision, Redirect):
-            head = cast("RequestHead", self.head)
-            self.conclude("redirect")
-            self.state = _RESPONDING
-            self.status = decision.rule.status
-            date = self.proxy.date()
-            self.front.send_local(local_redirect(decision.rule, head.target, date=date))
-        else:
-            self.local_error(decision.status, decision.reason, retry_after=decision.retry_after)
+    def respond(self, decision: Outcome) -> None:
+        """Send what a decision says that is no `Forward`, or the response of a hook."""
+        response = local_outcome(decision, self.head, date=self.proxy.date())
+        self.conclude(response.reason)
+        self.state = _RESPONDING
+        self.status = response.status
+        self.front.send_local(response)
 
     def local_error(self, status: int, reason: str, *, retry_after: int | None = None) -> None:
         """Send an error of our own. An endpoint that is still being asked is to be left before
         (`request.cancel`).
         """
-        head = self.head
-        self.conclude(reason)
-        self.state = _RESPONDING
-        self.status = status
-        head_only = head is not None and head.method == b"HEAD"
-        date = self.proxy.date()
-        self.front.send_local(
-            local_error(status, reason, head_only=head_only, retry_after=retry_after, date=date)
-        )
+        self.respond(Respond(status, reason, retry_after))
 
     # The end.
 
@@ -328,17 +329,12 @@ class Exchange:
         """Note why the request ends, before anything is undone: the phase is part of it. `who` as
         in `end_reason`.
         """
-        state = self.state
-        if self.head is None:
-            phase = "R"
-        elif state is _TUNNEL:
-            phase = "T"
-        elif state is _RESPONDING:
-            phase = "D"
-        else:
-            phase = self.request.stage
-            if phase == "H" and self.front.body_pending:
-                phase = "B"
+        phase = phase_of(
+            self.state,
+            self.request.stage,
+            read=self.head is not None,
+            body_pending=self.front.body_pending,
+        )
         seconds = self.ending.connect_seconds
         self.ending = end_reason(reason, phase, who=who, connect_seconds=seconds)
 
@@ -397,4 +393,4 @@ class Exchange:
 
     def forget_client(self) -> None:
         """Forget what is known of the front's `peer`: it is another one."""
-        self._known = None
+        self.known = None

@@ -10,6 +10,7 @@ from meshlib.http2.sections import Pair
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib.table import RoutingTable
 from meshlib_adapters.proxy.local_responses import LocalResponse
+from meshlib_adapters.proxy.outcomes import Outcome
 from meshlib_adapters.upstream.messages import ForwardResponse
 
 __all__ = ["Front", "TLSFacts"]
@@ -54,6 +55,11 @@ class Front(Protocol):
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         """The client's address, and the one it connected to."""
+
+    def decided(self, outcome: Outcome | None) -> None:
+        """Go on with the request whose `Exchange.route` was `PENDING`, as if this were what that
+        had returned.
+        """
 
     def send_interim(self, response: ForwardResponse) -> None:
         """Send a 1xx response, if the protocol has them and no final one has begun."""

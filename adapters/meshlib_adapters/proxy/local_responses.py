@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from meshlib.decision import Redirect, Respond
+from meshlib.hook_values import Response
 from meshlib.http1.response import reason_phrase
+from meshlib.messages import RequestHead
 from meshlib.model import RedirectRule
 from meshlib.redirects import location
 
-__all__ = ["LocalResponse", "local_error", "local_redirect"]
+__all__ = ["LocalResponse", "local_error", "local_outcome", "local_redirect"]
 
 # Goes with 405 (RFC 9110 15.5.6): CONNECT and TRACE are what is refused.
 _ALLOWED: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -21,6 +24,7 @@ _TEXTS: Final = {
     404: "No site of this name is served here.",
     408: "The request was not complete in time.",
     421: "This name is not served on this connection.",
+    500: "The request could not be served.",
     502: "The service gave no proper response.",
     503: "The service is not available now.",
     504: "The service did not respond in time.",
@@ -97,3 +101,24 @@ def local_redirect(rule: RedirectRule, target: bytes, *, date: str) -> LocalResp
         (b"Content-Length", b"0"),
     )
     return LocalResponse(rule.status, "redirect", fields)
+
+
+def local_outcome(
+    outcome: Redirect | Respond | Response, head: RequestHead | None, *, date: str
+) -> LocalResponse:
+    """The response to a request with this `head` (None: it could not be read) that is not sent on.
+    One that a hook gives has the reason "hook".
+    """
+    head_only = head is not None and head.method == b"HEAD"
+    if isinstance(outcome, Redirect):
+        return local_redirect(outcome.rule, head.target if head is not None else b"", date=date)
+    if isinstance(outcome, Respond):
+        again = outcome.retry_after
+        return local_error(
+            outcome.status, outcome.reason, head_only=head_only, retry_after=again, date=date
+        )
+    fields = [(b"Date", date.encode()), *outcome.fields]
+    if outcome.status not in (204, 304):
+        fields.append((b"Content-Length", b"%d" % len(outcome.body)))
+    body = b"" if head_only else outcome.body
+    return LocalResponse(outcome.status, "hook", tuple(fields), body)

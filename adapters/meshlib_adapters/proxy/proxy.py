@@ -19,6 +19,8 @@ from meshlib_adapters.fast_paths import ALL, FastPaths
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.debug_lines import wanted
 from meshlib_adapters.observe.end_reasons import EndReason
+from meshlib_adapters.proxy.hook_run import HookTerms
+from meshlib_adapters.proxy.hooks import ProxyHooks
 from meshlib_adapters.proxy.request_cache import RequestCache
 from meshlib_adapters.upstream.registry import UpstreamRegistry
 
@@ -70,11 +72,20 @@ class Proxy:
         self.certified_hosts: Callable[[str], bool] | None = None
         self.requests = 0
         self.debug = wanted()  # asked for once: requests do not look at the log
+        self.hooks = ProxyHooks(
+            HookTerms(mesh.hooks, self.policy, self.request_cache, self.settings.hooks, self.loop)
+        )
+        # Whether a request is to be told of, or shown to hooks: one look for both.
+        self.attentive = self.debug or mesh.hooks.serving
+        self._unwatch = mesh.hooks.watch(self._hooks_changed)
         self._dropped = 0
         self._date = ("", 0.0)
         # Random: an id must not repeat over processes and restarts.
         self._id_prefix = secrets.token_hex(8).encode()
         self._id_counter = 0
+
+    def _hooks_changed(self) -> None:
+        self.attentive = self.debug or self.mesh.hooks.serving
 
     def request_id(self, fields: FieldSection, peer: Peer) -> bytes:
         """The X-Request-ID line to send on, or nothing: switched off, or a trusted peer has sent
@@ -129,6 +140,8 @@ class Proxy:
 
     def close(self) -> None:
         """Close the connections to endpoints; write the access log's last records."""
+        self._unwatch()
+        self.hooks.close()
         self.upstreams.close()
         if self.access_log is not None:
             self.access_log.flush()

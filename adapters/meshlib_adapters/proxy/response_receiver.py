@@ -9,7 +9,22 @@ from meshlib.http1 import BodyKind
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.upstream.messages import ForwardResponse
 
-__all__ = ["ResponseReceiver"]
+__all__ = ["Beginning", "OnResponse", "ResponseReceiver"]
+
+
+class Beginning(Protocol):
+    """Work without which a request cannot go out: a connection that is being made, or hooks."""
+
+    def cancel(self) -> None:
+        """Give it up."""
+
+
+class OnResponse(Protocol):
+    """`ResponseReceiver.on_response`, as a value."""
+
+    def __call__(
+        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
+    ) -> None: ...
 
 
 class ResponseReceiver(Protocol):

@@ -10,19 +10,13 @@ from typing import Protocol
 from meshlib.balancing import StrategyRequest, cookie_values
 from meshlib.http1 import BodyKind
 from meshlib.messages import RequestHead
-from meshlib_adapters.proxy.response_receiver import ResponseReceiver
+from meshlib_adapters.proxy.response_receiver import OnResponse, ResponseReceiver
 from meshlib_adapters.upstream.choice.own_choice import Latencies
 from meshlib_adapters.upstream.messages import ForwardRequest, ForwardResponse
 from meshlib_adapters.upstream.pool import EndpointPool
 from meshlib_adapters.upstream.state import UpstreamState
 
 __all__ = ["ResponseTimer", "TimedRequest", "strategy_request", "timed"]
-
-
-class _OnResponse(Protocol):
-    def __call__(
-        self, response: ForwardResponse, kind: BodyKind, pieces: list[bytes], done: bool
-    ) -> None: ...
 
 
 class TimedRequest(Protocol):
@@ -42,7 +36,7 @@ class ResponseTimer:
     __slots__ = ("_began", "_head", "_latencies", "_on_response", "_request")
 
     def __init__(
-        self, latencies: Latencies, request: TimedRequest, on_response: _OnResponse
+        self, latencies: Latencies, request: TimedRequest, on_response: OnResponse
     ) -> None:
         self._began = monotonic()
         self._latencies = latencies
@@ -63,7 +57,7 @@ class ResponseTimer:
 
 def timed(
     state: UpstreamState | None, request: TimedRequest, receiver: ResponseReceiver, *, small: bool
-) -> _OnResponse:
+) -> OnResponse:
     """The receiver's `on_response`, behind a timer where an own strategy of `state` looks at that.
     Only whole and `small` requests are timed: others take as long as their clients do.
     """

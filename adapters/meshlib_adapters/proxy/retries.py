@@ -19,7 +19,7 @@ from meshlib.balancing.registered import StrategyRequest
 from meshlib.decision import Forward
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.observe.debug_lines import tell_endpoint, tell_failure
-from meshlib_adapters.proxy.response_receiver import ResponseReceiver
+from meshlib_adapters.proxy.response_receiver import Beginning, ResponseReceiver
 from meshlib_adapters.proxy.response_timer import strategy_request, timed
 from meshlib_adapters.upstream.choice.queue import RequestQueue
 from meshlib_adapters.upstream.connect_race import ConnectRace
@@ -91,7 +91,7 @@ class UpstreamRequest:
         self.connection: EndpointConnection | None = None
         self.pool: EndpointPool | None = None
         self.tries = 0
-        self.connecting: ConnectRace | None = None
+        self.connecting: Beginning | None = None
         self._waiting: RequestQueue | None = None
         self.state: UpstreamState | None = None
         self._tried: list[EndpointPool] = []

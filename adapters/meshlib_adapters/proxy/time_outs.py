@@ -16,6 +16,8 @@ __all__ = ["check_time", "end_slow", "phase_time_out", "time_out"]
 
 def check_time(exchange: Exchange, waited: float, *, client_owes: bool) -> None:
     """Time out an exchange in which nothing has moved for `waited` seconds, if that is too long."""
+    if exchange.state is State.DECIDING:  # hooks have a time-out of their own
+        return
     limits = exchange.proxy.settings
     decision = exchange.decision
     own = decision.route.options if decision is not None else NO_OPTIONS
@@ -47,6 +49,8 @@ def phase_time_out(exchange: Exchange, phase: Phase, limit: float) -> float:
 
 def time_out(exchange: Exchange, *, client_owes: bool) -> None:
     """End an exchange in which nothing moves any more."""
+    if exchange.state is State.DECIDING:
+        return
     if exchange.state is State.TUNNEL:
         exchange.front.cut("tunnel_idle", at_once=True)
     elif exchange.responding:

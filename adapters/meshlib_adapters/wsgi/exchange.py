@@ -16,9 +16,11 @@ from wsgiref.types import WSGIEnvironment
 from meshlib.client_claims import Peer
 from meshlib.decision import Forward, Redirect, Respond
 from meshlib.errors import LimitExceeded, RequestHeadError
+from meshlib.hook_values import Response
 from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.proxy.awaited import AwaitedExchange
+from meshlib_adapters.proxy.outcomes import PENDING
 from meshlib_adapters.proxy.routing import Routing
 from meshlib_adapters.upstream.messages import ForwardResponse
 from meshlib_adapters.wsgi.serving import Serving
@@ -151,11 +153,16 @@ class WaitingExchange:
         exchange = self._exchange = AwaitedExchange(serving.proxy, self._peer, *self._addresses)
         serving.exchanges.add(exchange)
         otherwise = exchange.route(head)
+        if otherwise is PENDING:
+            otherwise = await exchange.outcome()
         if otherwise is not None:
             unknown = isinstance(otherwise, Respond) and otherwise.reason == "no_route"
             if unknown and not serving.knows_routes:  # unknown is not empty
                 otherwise = Respond(503, "no_route", 1)
-            self._tell(otherwise, exchange)
+            if isinstance(otherwise, Response):
+                self._tell(Respond(otherwise.status, "hook"), exchange)
+            else:
+                self._tell(otherwise, exchange)
             exchange.respond(otherwise)
             return await self._response()
         assert exchange.decision is not None

@@ -57,7 +57,7 @@ def connecting(site: Place) -> ConnectRace:
     site.client.data_received(MUCH)
     assert not site.wire.reading
     attempt = site.client.exchange.request.connecting
-    assert attempt is not None
+    assert isinstance(attempt, ConnectRace)
     attempt.cancel()
     return attempt
 
@@ -94,7 +94,7 @@ def test_the_next_client_has_to_wait_like_any_other(place: Callable[..., Place])
     chunked = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     site.client.data_received(chunked)
     attempt = site.client.exchange.request.connecting
-    assert attempt is not None
+    assert isinstance(attempt, ConnectRace)
     attempt.cancel()
     size = len(MUCH)
     site.client.data_received(

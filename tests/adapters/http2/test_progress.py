@@ -15,6 +15,44 @@ from tests.support.running import quick
 RATE, GRACE = 1000.0, 1.0
 
 
+class Content:
+    """Of a stream's request."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.paused = False
+        self._stream = stream
+
+    def too_slow(self, now: float, rate: float, grace: float, *, waiting: bool) -> bool:
+        self._stream.waiting.append(waiting)
+        return not self._stream.sends and not waiting
+
+
+class SendBuffer:
+    """What of a stream's response waits for its client."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def too_slow(self, sent: int, now: float, rate: float, grace: float) -> bool:
+        self._stream.shares.append(rate)
+        return not self._stream.takes
+
+
+class Exchange:
+    """One whose response has begun."""
+
+    bytes_out = 0
+    responding = True
+
+    def __init__(self, stream: Stream) -> None:
+        self.front = self
+        self._stream = stream
+
+    def cut(self, reason: str, who: str, *, at_once: bool) -> None:
+        self._stream.ended = reason
+        self._stream.over = True
+
+
 class Stream:
     """A stream of which a test says how it gets on."""
 
@@ -23,25 +61,15 @@ class Stream:
         self.over = False
         self.since = 0.0
         self.has_something = False
-        self.waits_for_upstream = False
         self.takes = True
         self.sends = True
+        self.content = Content(self)
+        self.send_buffer = SendBuffer(self)
+        self.exchange = Exchange(self)
         self.shares: list[float] = []
         self.waiting: list[bool] = []
         self.checked = 0
         self.ended = ""
-
-    def takes_too_slowly(self, now: float, rate: float, grace: float) -> bool:
-        self.shares.append(rate)
-        return not self.takes
-
-    def sends_too_slowly(self, now: float, rate: float, grace: float, *, waiting: bool) -> bool:
-        self.waiting.append(waiting)
-        return not self.sends and not waiting
-
-    def end_slow(self, reason: str) -> None:
-        self.ended = reason
-        self.over = True
 
     def check_progress(self, now: float) -> None:
         self.checked += 1
@@ -150,7 +178,7 @@ def test_who_sends_too_slowly(ends: Ends) -> None:
 
 def test_a_body_that_waits_for_its_upstream_keeps_the_window_of_all(ends: Ends) -> None:
     waiting, other = Stream(), Stream(3)
-    waiting.waits_for_upstream = True
+    waiting.content.paused = True
     other.sends = False
     site = Site(ends, waiting, other)
     site.look()

@@ -23,6 +23,7 @@ from meshlib_adapters.proxy.client import Phase
 from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.local_responses import LocalResponse
+from meshlib_adapters.proxy.outcomes import PENDING, Outcome
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.proxy.time_outs import check_time, end_slow, phase_time_out
 from meshlib_adapters.upstream.messages import ForwardResponse
@@ -44,6 +45,9 @@ class ListFront:
 
     def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
         return ProxyAddress("192.0.2.7", 1), ProxyAddress("192.0.2.1", 80)
+
+    def decided(self, outcome: Outcome | None) -> None:
+        self.sent.append(("decided", outcome))
 
     def send_interim(self, response: ForwardResponse) -> None:
         self.sent.append(("interim", response.status))
@@ -126,6 +130,7 @@ class Stand:
         if otherwise is None:
             self.exchange.forward(b"", done=True)
         else:
+            assert otherwise is not PENDING
             self.exchange.respond(otherwise)
 
     def begin_in(self, loop: asyncio.AbstractEventLoop, text: str) -> None:
@@ -343,6 +348,7 @@ def test_the_redirect_pair_of_hrm_behind_a_proxy_that_ends_tls(
         )
         otherwise = exchange.route(head)
         if otherwise is not None:
+            assert otherwise is not PENDING
             exchange.respond(otherwise)
         proxy.close()
         return front.sent

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from meshlib.hook_values import Request as HookRequest
+from meshlib.hook_values import Response
 from meshlib.http2.sections import Pair
 from meshlib.model import (
     Contribution,
@@ -48,6 +50,7 @@ from tests.support.running import quick
 
 IDLE, ROUTED, WAITING = State.IDLE, State.ROUTED, State.WAITING
 RESPONDING, TUNNEL = State.RESPONDING, State.TUNNEL
+DECIDING = State.DECIDING
 OURS = (ROUTED, RESPONDING, IDLE)
 FORWARDED = (ROUTED, WAITING, RESPONDING, IDLE)
 
@@ -109,10 +112,36 @@ SNAPSHOT = Snapshot.of(
         route("sticky", 7001, 7002, 7003, sticky_cookie="SID"),
         route("private", 7001, https_only=True),
         route("strict", 7001, hsts="max-age=300"),
+        route("passes", 7001, hooks=("passes",)),
+        route("refuses", 7001, hooks=("refuses",)),
+        route("raises", 7001, hooks=("raises",)),
+        route("waits", 7001, hooks=("waits",)),
+        route("unprotected", 7001, hooks=("unknown",)),
         moved("old", RedirectRule("https://new.example.com", 301)),
     ]
 )
 
+
+async def passes(request: HookRequest) -> None:
+    await asyncio.sleep(0)
+
+
+async def refuses(request: HookRequest) -> Response:
+    await asyncio.sleep(0)
+    return Response(401, {"WWW-Authenticate": "Basic"}, "who are you?")
+
+
+async def raises(request: HookRequest) -> None:
+    await asyncio.sleep(0)
+    raise LookupError("no such user")
+
+
+async def waits(request: HookRequest) -> None:
+    await asyncio.Event().wait()
+
+
+HOOKS = (passes, refuses, raises, waits)
+DECIDED = (ROUTED, DECIDING, ROUTED)
 
 Plot = Callable[[Stand, FrontClient], None]
 
@@ -131,6 +160,10 @@ def nobody_hurries(stand: Stand, client: FrontClient) -> None:
 
 def eleven_bytes(stand: Stand, client: FrontClient) -> None:
     client.body(b"x" * 11)
+
+
+def time_passes(stand: Stand, client: FrontClient) -> None:
+    stand.loop.run_until_complete(asyncio.sleep(0.05))
 
 
 def endpoint_ends(stand: Stand, client: FrontClient) -> None:
@@ -213,6 +246,70 @@ CASES = {
         scripts={7001: says()},
         plot=eleven_bytes,
         settings={"max_body": 10},
+    ),
+    # What hooks do.
+    "hook that lets it pass": Case(
+        200,
+        "",
+        "--",
+        (*DECIDED, WAITING, RESPONDING, IDLE),
+        endpoint="7001",
+        tries=1,
+        request=Request("passes"),
+    ),
+    "hook that lets a body pass": Case(
+        200,
+        "",
+        "--",
+        (*DECIDED, WAITING, RESPONDING, IDLE),
+        endpoint="7001",
+        tries=1,
+        request=Request("passes", method="POST", body=True),
+        plot=eleven_bytes,
+    ),
+    "hook that refuses": Case(
+        401, "hook", "PQ", (*DECIDED, RESPONDING, IDLE), request=Request("refuses")
+    ),
+    "hook that raises": Case(
+        500, "hook_failed", "PQ", (*DECIDED, RESPONDING, IDLE), request=Request("raises")
+    ),
+    "hook that takes too long": Case(
+        500,
+        "hook_timeout",
+        "PQ",
+        (*DECIDED, RESPONDING, IDLE),
+        request=Request("waits"),
+        plot=time_passes,
+        settings={"hooks": 0.01},
+    ),
+    "client that leaves while a hook decides": Case(
+        0,
+        "client_closed",
+        "CQ",
+        (ROUTED, DECIDING, IDLE),
+        request=Request("waits"),
+        plot=client_leaves,
+    ),
+    "time-outs while a hook decides": Case(
+        0,
+        "client_closed",
+        "CQ",
+        (ROUTED, DECIDING, IDLE),
+        request=Request("waits"),
+        plot=nobody_hurries,
+    ),
+    "body that is too large while a hook decides": Case(
+        413,
+        "body_too_large",
+        "PB",
+        (ROUTED, DECIDING, RESPONDING, IDLE),
+        request=Request("waits", method="POST", body=True),
+        plot=eleven_bytes,
+        settings={"max_body": 10},
+        without=("HTTP/1", "ASGI"),  # they do not look into it yet
+    ),
+    "route that names a hook that is not there": Case(
+        503, "unknown_hook", "PQ", request=Request("unprotected")
     ),
     # What endpoints do.
     "response": forwarded(200, "", "--", RESPONDING),
@@ -333,6 +430,8 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[tuple[State, State]]:
 def stand_for(loop: EndpointLoop, case: Case) -> Stand:
     loop.scripts = dict(case.scripts)
     stand = Stand(loop, SNAPSHOT, quick(**case.settings), secure=case.secure, tls=case.tls)
+    for hook in HOOKS if case.request.host in {hook.__name__ for hook in HOOKS} else ():
+        stand.mesh.hook(hook.__name__, hook)
     if case.certified:
         stand.proxy.certified_hosts = lambda host: False
     return stand

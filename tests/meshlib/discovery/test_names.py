@@ -8,9 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshlib.discovery.names import NameIndex
+from meshlib.discovery.names import NameIndex, service_endpoints
 from meshlib.errors import ConfigurationError
+from meshlib.model import (
+    Contribution,
+    Endpoint,
+    EndpointState,
+    ForwardTo,
+    HostPath,
+    RedirectRule,
+    Route,
+    Snapshot,
+    Upstream,
+)
 from meshlib.name_records import NameKind, NameRecord
+from meshlib.upstream_key import UpstreamKey
 
 RECORDS = (
     NameRecord("front", "shop", NameKind.SERVICE, ("10.0.1.2",)),
@@ -133,3 +145,18 @@ def test_the_same_addresses_however_the_name_is_written(
         assert len({record.network for record in records}) > 1
     else:
         assert not held or set(anywhere) == held
+
+
+def test_the_endpoints_of_a_service_are_those_of_all_its_routes() -> None:
+    ready = Endpoint("a", "10.0.0.1", 80)
+    starting = Endpoint("b", "10.0.0.2", 80, state=EndpointState.STARTING)
+    to = ForwardTo(Upstream(UpstreamKey("shop", 80), (ready, starting)))
+    routes = (
+        Route(HostPath("a"), to, service="shop"),
+        Route(HostPath("b"), to, service="shop"),
+        Route(HostPath("c"), RedirectRule("https://a"), service="shop"),
+    )
+    snapshot = Snapshot.of([Contribution("1", "shop", routes=routes), Contribution("2", "other")])
+    assert service_endpoints(snapshot, "shop", ready=True) == (ready,)
+    assert service_endpoints(snapshot, "shop", ready=False) == (ready, starting)
+    assert service_endpoints(snapshot, "nobody", ready=True) == ()

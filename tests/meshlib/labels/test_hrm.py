@@ -333,6 +333,22 @@ def test_a_label_that_has_failed_with_all_that_is_told_is_not_read_further(
     assert result.failed == {LABEL}
 
 
+@pytest.mark.parametrize("value", ["auth,limit", "auth;limit", "auth , limit,auth"])
+def test_hooks_may_have_commas_between_them(value: str) -> None:
+    text = f"external_route=http://a,hooks={value},internal_port=80,sticky_sessions=SID"
+    result = parse_labels({LABEL: text}, service="shop")
+    assert result.diagnostics == ()
+    (route,) = result.routes
+    assert route.options.hooks == ("auth", "limit")
+    assert route.options.sticky_cookie == "SID"
+
+
+def test_a_comma_behind_another_key_makes_no_list() -> None:
+    text = "external_route=http://a,hooks=auth,odd=1,limit,internal_port=80"
+    result = parse_labels({LABEL: text}, service="shop")
+    assert [found.code for found in result.diagnostics] == ["HRM102", "HRM002"]
+
+
 def test_any_key_is_repeated_as_a_bounded_name() -> None:
     key = f"{LABEL}.\ud800" + "x" * 10_000
     result = parse_labels(

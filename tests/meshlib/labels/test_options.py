@@ -45,6 +45,7 @@ VALUES: dict[str, tuple[str, object, str]] = {
     "hsts": ("300", "max-age=300", "soon"),
     "share_with": ("stack:api;blog", ("blog", "stack:api"), "no name"),
     "strategy": ("least_connections", "least_connections", "Least"),
+    "hooks": ("auth;limit", ("auth", "limit"), "no name"),
     "response_head": ("300", 300, "0"),
     "between_bytes": ("86400", 86400, "5m"),
     "tunnel_idle": ("1", 1, "none"),
@@ -97,7 +98,9 @@ def test_the_codes_of_a_row_are_those_of_its_severities() -> None:
         assert option.wrong.severity is Severity.ERROR
         for unused in option.unused.values():
             assert unused.kind in CATALOGUE
-            assert unused.kind.severity is Severity.WARNING
+            # Without its hooks, no route is to be served.
+            harmless = option.key != "hooks"
+            assert unused.kind.severity is (Severity.WARNING if harmless else Severity.ERROR)
 
 
 def test_every_key_is_documented() -> None:
@@ -127,7 +130,8 @@ def test_an_option_on_each_kind_of_route(option: Option) -> None:
             assert (options, how) == (NO_OPTIONS, PLAIN)
             (said,) = reported
             assert (said.code, said.column, said.hint) == (unused.kind.code, 5, unused.cure)
-            assert said.message.startswith(f"{option.key} is ignored: ")
+            harm = "cannot be" if option.key == "hooks" else "is ignored"
+            assert said.message.startswith(f"{option.key} {harm}: ")
             assert "{" not in said.message
 
 

@@ -38,6 +38,7 @@ def own(candidates: object, request: object) -> None:
         (values.read_strategy, "least_connections", "least_connections"),
         (values.read_strategy, "values.own", "values.own"),
         (values.read_share_with, "blog", ("blog",)),
+        (values.read_hooks, "limit;auth; limit", ("limit", "auth")),
         (
             values.read_share_with,
             " shop ; project:shop;container:shop;network:edge;shop; ",
@@ -56,6 +57,10 @@ def test_values_are_read(read: Callable[[str], object], text: str, value: object
         (values.read_cookie_name, "", 0, "not empty"),
         (values.read_flag, "yes", 0, "neither true nor false"),
         (values.read_strategy, "Round_Robin", 0, "known are least_connections, round_robin, "),
+        (values.read_hooks, "true", 0, "the name of a hook, and no switch"),
+        (values.read_hooks, "auth;li mit", 5, "'li mit' is not the name of a hook"),
+        (values.read_hooks, "auth;", 0, "'' is not the name of a hook"),
+        (values.read_hooks, ";".join(f"h{n}" for n in range(17)), 0, "17 names, more than 16"),
         (values.read_proxy_protocol, "2", 0, "neither v1 nor v2"),
         (values.read_server_name, "10.0.0.1", 0, "an IP address"),
         (values.read_server_name, "a b", 1, "this character cannot be in a host name"),

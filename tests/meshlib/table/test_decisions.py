@@ -17,6 +17,7 @@ from meshlib.model import (
     ServerName,
     Upstream,
 )
+from meshlib.route_options import RouteOptions
 from meshlib.table.decisions import decide_http, decide_tls
 from meshlib.upstream_key import UpstreamKey
 
@@ -101,3 +102,16 @@ def test_a_redirect_that_may_come_back_says_so(host: str, target: str, returns: 
     decision = decide_http(route, None, retry_after=7)
     assert isinstance(decision, Redirect)
     assert decision.may_return is returns
+
+
+def test_a_route_that_names_an_unknown_hook_is_not_served() -> None:
+    protected = replace(ROUTE, options=RouteOptions(hooks=("auth", "limit")))
+    known = frozenset({"auth", "limit", "other"})
+    assert decide_http(protected, READY, retry_after=7, hooks=known) == Forward(protected, READY)
+    closed = Respond(503, "unknown_hook", route=protected)
+    assert decide_http(protected, READY, retry_after=7, hooks=frozenset({"auth"})) == closed
+    assert decide_http(protected, None, retry_after=7) == closed
+    over_tls = replace(ROUTE, options=RouteOptions(hooks=("auth",), https_only=True))
+    decision = decide_http(over_tls, READY, retry_after=7)
+    assert isinstance(decision, RedirectToTLS)
+    assert decision.secured == Respond(503, "unknown_hook", route=over_tls)
