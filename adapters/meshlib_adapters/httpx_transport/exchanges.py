@@ -75,7 +75,7 @@ class ClientExchange:
         self._sender: asyncio.Task[None] | None = None
         self._began = False
         self._ended = False
-        self._who = ""
+        self._who = request.authority.decode("ascii", "replace")
 
     async def respond(self, decision: TableDecision) -> ClientResponse:
         """The response: of an endpoint, or one of our own."""
@@ -191,7 +191,8 @@ class ClientExchange:
 
     async def _start(self) -> None:
         exchange, request = self._exchange, self._request
-        self._who = request.authority.decode("ascii", "replace")
+        # Hooks have had a time of their own.
+        self._started = self._stage_began = self._body_sent = self._loop.time()
         fields, body = request.head.fields, request.body
         try:
             exchange.check_body(fields.content_length or 0)
