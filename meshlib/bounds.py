@@ -1,4 +1,4 @@
-"""Bounds of names and texts that services choose, for whoever keeps, logs or sends them."""
+"""Bounds of names, texts and weights that services choose."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Final
 
 from meshlib.errors import ConfigurationError
 
-__all__ = ["MAX_NAME", "MAX_TEXT", "bounded_name", "bounded_text"]
+__all__ = ["MAX_NAME", "MAX_TEXT", "MAX_WEIGHT", "bounded_name", "bounded_text"]
 
 # Characters of a name: "http://", a host (253) and a path as people write them, or a service with
 # port and protocol.
 MAX_NAME: Final = 500
 # Characters of a diagnostic's message, and of its hint: ten routes written anew are in one.
 MAX_TEXT: Final = 2000
+# The weight of an endpoint. Proportions finer than one in a thousand cannot be seen, and weights
+# are added up with each request.
+MAX_WEIGHT: Final = 1000
 
 _DIGEST_BYTES: Final = 8
 

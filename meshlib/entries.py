@@ -12,7 +12,7 @@ from typing import Final
 
 from meshlib.authority import is_ip_address, parse_port
 from meshlib.balancing import STRATEGIES, strategy_name
-from meshlib.discovery.files.endpoints import MAX_WEIGHT
+from meshlib.bounds import MAX_WEIGHT
 from meshlib.errors import AuthorityError, ConfigurationError, PathError
 from meshlib.labels.actions import REDIRECT_STATUSES, parse_redirect
 from meshlib.labels.diagnostics import Diagnostics, show

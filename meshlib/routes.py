@@ -7,10 +7,9 @@ snapshot.
         "old.example.com": redirect("https://shop.example.com"),
         }
 
-Hosts and paths get the normal form that they have in labels (`meshlib.patterns`); redirects and
-options are read as in labels. A `ConfigurationError` names the entry that is wrong and says what to
-write instead; nothing is dropped in silence. An empty list is allowed: the host is known but has no
-endpoint yet, so the response to its requests is 503.
+Hosts, paths, redirects and options are read as in labels. A `ConfigurationError` names the entry
+that is wrong and says what to write instead; nothing is dropped in silence. An empty list is
+allowed: the host is known but has no endpoint yet, so the response to its requests is 503.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from meshlib.arguments import check_labels
 from meshlib.authority import Authority, parse_authority
-from meshlib.discovery.engine.networks import ordered
-from meshlib.discovery.files.diagnostics import BAD_ENDPOINT, BAD_SERVICE
-from meshlib.discovery.files.services import resolve_document
+from meshlib.discovery.endpoint_order import ordered
 from meshlib.entries import (
     Entry,
     check_endpoint,
@@ -174,11 +171,13 @@ def labelled_service(labels: Mapping[str, str], endpoints: Sequence[str], servic
 
     A wrong label is a diagnostic of the snapshot; a wrong endpoint raises `ConfigurationError`.
     """
+    from meshlib.discovery.files import diagnostics, services  # not loaded by most programs
+
     check_labels(labels, endpoints, service)
     document = {"services": {service: {"labels": dict(labels), "endpoints": list(endpoints)}}}
-    snapshot = resolve_document(document, provider="labels")
+    snapshot = services.resolve_document(document, provider="labels")
     for found in snapshot.diagnostics:
-        if found.code in (BAD_ENDPOINT.code, BAD_SERVICE.code):
+        if found.code in (diagnostics.BAD_ENDPOINT.code, diagnostics.BAD_SERVICE.code):
             raise ConfigurationError(found.message, where=found.label, hint=found.hint)
     return snapshot
 
@@ -191,6 +190,8 @@ def composed_services(
     A wrong label is a diagnostic of the snapshot; a text that cannot be parsed raises
     `ConfigurationError`.
     """
+    from meshlib.discovery.files.services import resolve_document
+
     try:
         document = json.loads(text) if load is None else load(text)
     except ConfigurationError:
@@ -207,8 +208,7 @@ def _route(entry: Entry, match: Match, target: object) -> Route:
         rule = read_redirect(entry, match, target)
         return Route(match, rule, service=entry.key, label=entry.key, schema=SCHEMA)
     if isinstance(target, str):
-        message = "one address stands in place of a list of them"
-        raise entry.error(message, _list_hint(target))
+        raise entry.error("one address stands in place of a list of them", _list_hint(target))
     service = Service(target) if isinstance(target, list | tuple) else target
     if not isinstance(service, Service):
         hint = 'write ["HOST:PORT"], meshlib.Service([...]) or meshlib.redirect("https://...")'

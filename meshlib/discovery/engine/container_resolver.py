@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from meshlib.bounds import bounded_name
+from meshlib.discovery.endpoint_order import ordered
 from meshlib.discovery.engine.addresses import is_refused
 from meshlib.discovery.engine.departed import (
     Departed,
@@ -32,7 +33,6 @@ from meshlib.discovery.engine.networks import (
     malformed_contribution,
     name_records,
     network_names,
-    ordered,
     refused_address,
     with_malformed,
 )

@@ -25,7 +25,6 @@ from meshlib.labels.diagnostics import DiagnosticKind
 from meshlib.model import (
     Contribution,
     Diagnostic,
-    Endpoint,
     Severity,
 )
 from meshlib.name_records import NameKind, NameRecord
@@ -46,7 +45,6 @@ __all__ = [
     "malformed_contribution",
     "name_records",
     "network_names",
-    "ordered",
     "refused_address",
     "with_malformed",
 ]
@@ -230,10 +228,3 @@ def name_records(
 def _usable(addresses: Iterable[str], network: NetworkRecord) -> tuple[str, ...]:
     found = {address for address in addresses if not is_refused(address, network)}
     return tuple(sorted(found, key=lambda a: (":" in a, ipaddress.ip_address(a).packed)))
-
-
-def ordered(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    """Endpoints in the order that `Upstream` requires."""
-    return tuple(
-        sorted(endpoints, key=lambda endpoint: (endpoint.id, endpoint.host, endpoint.port))
-    )

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from meshlib.bounds import bounded_name
+from meshlib.discovery.endpoint_order import ordered
 from meshlib.discovery.engine.addresses import is_refused
 from meshlib.discovery.engine.misplaced_labels import labels_on_containers
 from meshlib.discovery.engine.networks import (
@@ -15,7 +16,6 @@ from meshlib.discovery.engine.networks import (
     malformed_contribution,
     name_records,
     network_names,
-    ordered,
     refused_address,
     with_malformed,
 )

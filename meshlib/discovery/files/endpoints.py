@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from meshlib.authority import Authority, normalize_host, parse_authority, parse_port
+from meshlib.bounds import MAX_WEIGHT
 from meshlib.discovery.files.diagnostics import (
     BAD_ENDPOINT,
     BAD_ENDPOINTS,
@@ -22,11 +23,8 @@ from meshlib.labels.diagnostics import show
 from meshlib.model import Endpoint, Upstream
 from meshlib.upstream_key import Transport, UpstreamKey
 
-__all__ = ["MAX_WEIGHT", "FileEndpoint", "build_upstreams", "read_endpoints"]
+__all__ = ["FileEndpoint", "build_upstreams", "read_endpoints"]
 
-# Proportions finer than one in a thousand cannot be seen, and weights are added up with each
-# request.
-MAX_WEIGHT = 1000
 # Identities go into tables of sticky sessions and into logs.
 _MAX_ID = 128
 

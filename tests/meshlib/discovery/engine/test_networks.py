@@ -23,7 +23,6 @@ from meshlib.discovery.engine.networks import (
     malformed_contribution,
     name_records,
     network_names,
-    ordered,
     refused_address,
     with_malformed,
 )
@@ -31,7 +30,6 @@ from meshlib.discovery.engine.options import ResolveOptions
 from meshlib.discovery.engine.records import Malformed, NetworkRecord
 from meshlib.labels.hrm import LABEL
 from meshlib.model import (
-    Endpoint,
     Severity,
 )
 from meshlib.name_records import NameKind, NameRecord
@@ -175,19 +173,6 @@ def test_what_could_not_be_read_is_what_it_was_before() -> None:
     now = replace(before["a"], id="a", labels={})
     malformed = [Malformed("network", "why", name) for name in ("a", "b", "", "never seen")]
     assert with_malformed([now], malformed, before) == {"a": now, "b": before["b"]}
-
-
-ENDPOINTS = (
-    Endpoint("a", "10.0.0.1", 80),
-    Endpoint("a", "10.0.0.2", 80),
-    Endpoint("a", "10.0.0.2", 81),
-    Endpoint("b", "x", 1),
-)
-
-
-@given(st.permutations(ENDPOINTS))
-def test_endpoints_have_one_order(endpoints: list[Endpoint]) -> None:
-    assert ordered(endpoints) == ENDPOINTS
 
 
 def test_networks_are_named_once_and_without_swarms_own() -> None:
