@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     )
     from meshlib.errors import ConfigurationError, MeshError, ProtocolError
     from meshlib.hook_values import Changes, Request, Response
+    from meshlib.labels.schemas import label_schema
     from meshlib.mesh import Mesh
     from meshlib.messages import ClientHello
     from meshlib.model import (
@@ -102,6 +103,7 @@ _PLACES = {
     "Terminate": "meshlib.decision",
     "Upstream": "meshlib.model",
     "UpstreamKey": "meshlib.upstream_key",
+    "label_schema": "meshlib.labels.schemas",
     "redirect": "meshlib.routes",
     "strategy": "meshlib.balancing.registered",
 }
@@ -143,6 +145,7 @@ __all__ = [  # noqa: RUF022
     "Terminate",
     "Upstream",
     "UpstreamKey",
+    "label_schema",
     "strategy",
 ]
 

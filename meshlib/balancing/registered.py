@@ -6,14 +6,13 @@ and files that name it are read. What calls it at run time is `own_strategy`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from meshlib.balancing.strategy import STRATEGIES
 from meshlib.bounds import bounded_name
+from meshlib.definitions import check_called, check_name, check_place
 from meshlib.errors import ConfigurationError
 from meshlib.messages import ClientHello, RequestHead
 from meshlib.model import Endpoint
@@ -33,15 +32,11 @@ __all__ = [
     "unknown_strategy",
 ]
 
-_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
-_NAME_HINT: Final = (
-    "write a letter, then letters, digits, hyphens, dots and underscores; 63 at most"
-)
 _DEFINE: Final = 'define one of your own with @meshlib.strategy("NAME") before its name is read'
 # Functions without a name of their own that `Service` may get; each stays as long as the process.
 MAX_PASSED: Final = 1000
-# Of `code.co_flags`: *args, a coroutine, an asynchronous generator.
-_VARIABLE, _ASYNC = 0x04, 0x80 | 0x200
+_FACTORY: Final = "write def NAME():"
+_FUNCTION: Final = "write def NAME(candidates, request):"
 
 
 @dataclass(slots=True, eq=False)
@@ -125,8 +120,7 @@ def strategy(name: str, *, factory: bool = False) -> Callable[[F], F]:
     or one that other code has defined; and for what cannot be called so.
     """
     where = f"strategy({name!r})" if isinstance(name, str) else "strategy"
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ConfigurationError(f"{name!r} is not a name", where=where, hint=_NAME_HINT)
+    check_name(name, where)
     if name in STRATEGIES:
         message = "a built-in strategy has this name"
         raise ConfigurationError(message, where=where, hint="choose another name")
@@ -134,10 +128,8 @@ def strategy(name: str, *, factory: bool = False) -> Callable[[F], F]:
     def define(given: F) -> F:
         per_upstream = factory or isinstance(given, type)
         _check_callable(given, where, per_upstream=per_upstream)
-        before = _OWN.get(name)
-        if before is not None and _place(before.given) != _place(given):
-            message = f"{_place(before.given)} has defined a strategy of this name already"
-            raise ConfigurationError(message, where=where, hint="choose another name")
+        if name in _OWN:
+            check_place(given, _OWN[name].given, where)
         _OWN[name] = Registered(name, given, per_upstream)
         return given
 
@@ -213,27 +205,5 @@ def unknown_strategy(name: str, where: str = "strategy") -> ConfigurationError:
 
 
 def _check_callable(given: object, where: str, *, per_upstream: bool) -> None:
-    if not callable(given):
-        hint = "put it above a function or a class"
-        raise ConfigurationError(f"{given!r} cannot be called", where=where, hint=hint)
-    # Other callables (methods, objects, compiled code) show only when they are called.
-    if not isinstance(given, FunctionType):
-        return
-    code = given.__code__
-    if code.co_flags & _ASYNC:
-        message = "it is asynchronous, and a pick cannot wait"
-        raise ConfigurationError(message, where=where, hint="write def in place of async def")
-    most = code.co_argcount
-    least = most - len(given.__defaults__ or ())
-    wanted, hint = (0, "write def NAME():") if per_upstream else (2, _TWO)
-    if least > wanted or (most < wanted and not code.co_flags & _VARIABLE):
-        message = f"it takes {most} arguments, and is called with {wanted or 'none'}"
-        raise ConfigurationError(message, where=where, hint=hint)
-
-
-_TWO: Final = "write def NAME(candidates, request):"
-
-
-def _place(given: object) -> str:
-    module = getattr(given, "__module__", type(given).__module__)
-    return f"{module}.{getattr(given, '__qualname__', type(given).__qualname__)}"
+    arguments, hint = (0, _FACTORY) if per_upstream else (2, _FUNCTION)
+    check_called(given, where, arguments, hint)

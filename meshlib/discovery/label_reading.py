@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from meshlib.discovery.limits import DiscoveryLimits, ServiceQuota, limited_text
-from meshlib.labels.hrm import is_hrm_label, parse_labels
 from meshlib.labels.limits import label_size
 from meshlib.labels.result import LabelResult, PublishedPort
+from meshlib.labels.schemas import is_routing_label, read_labels
 
 __all__ = ["LabelReadings", "Labelled", "Reading"]
 
@@ -59,7 +59,7 @@ class LabelReadings:
             return before
         self.fresh += 1
         limits = ServiceQuota(service.service, self._limits, text).labels
-        result = parse_labels(
+        result = read_labels(
             service.labels, service=service.service, ports=service.ports, limits=limits
         )
         return Reading(service, self._sizes[service.key][2], text, result)
@@ -70,6 +70,6 @@ class LabelReadings:
             size = before.size
         else:
             size = label_size(
-                (key, text) for key, text in service.labels.items() if is_hrm_label(key)
+                (key, text) for key, text in service.labels.items() if is_routing_label(key)
             )
         return service.created_at, service.key, size

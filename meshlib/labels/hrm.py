@@ -10,11 +10,12 @@ endpoints, networks or other services.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from meshlib.bounds import bounded_name
 from meshlib.labels import codes
 from meshlib.labels.actions import ServicePorts, choose_port, read_action, service_ports
+from meshlib.labels.collected import Collected
 from meshlib.labels.diagnostics import Diagnostics, LabelDiagnostics, show
 from meshlib.labels.grammar import Pair, Part, split_elements, split_pair
 from meshlib.labels.interlock import unread_interlock
@@ -22,13 +23,19 @@ from meshlib.labels.limits import MAX_VALUE, LabelLimits
 from meshlib.labels.matches import parse_external_route, written
 from meshlib.labels.options import KEYS, LISTED, read_options
 from meshlib.labels.result import InternalPort, LabelResult, LabelRoute, PublishedPort
-from meshlib.labels.room import Room
 from meshlib.labels.slips import meant_key, pair_hint, runs_together
 from meshlib.labels.suggest import Suggestions
-from meshlib.model import Match, RedirectRule
-from meshlib.redirects import is_for_plain
+from meshlib.model import RedirectRule
 
-__all__ = ["LABEL", "MAX_ELEMENTS", "SCHEMA", "is_hrm_label", "parse_labels"]
+__all__ = [
+    "LABEL",
+    "MAX_ELEMENTS",
+    "SCHEMA",
+    "collect_labels",
+    "is_hrm_label",
+    "parse_labels",
+    "read_route",
+]
 
 LABEL = "com.docker.ucp.mesh.http"
 SCHEMA = "hrm"
@@ -68,54 +75,27 @@ def parse_labels(
     makes it raise, and the order of the mapping does not matter. The cost is linear in the length
     of the labels up to `limits`; labels beyond a limit fail, with one diagnostic for each limit.
     """
-    diagnostics = Diagnostics(service, limits)
-    own_ports = service_ports(ports)
+    collected = Collected(service, limits)
+    collect_labels(collected, labels, ports)
+    return collected.result()
+
+
+def collect_labels(
+    collected: Collected, labels: Mapping[str, str], ports: Sequence[PublishedPort]
+) -> None:
+    """Collect what `parse_labels` returns."""
+    diagnostics, own_ports = collected.diagnostics, service_ports(ports)
     own = sorted(filter(is_hrm_label, labels))
-    room = Room(diagnostics, limits)
-    routes: dict[tuple[Match, bool], LabelRoute] = {}
     for key in own:
         name = bounded_name(key)
-        if not room.for_label(name, key, labels[key]):
-            continue
-        of_label = diagnostics.label(name, labels[key])
-        for column, route in _read_label(labels[key], of_label, own_ports):
-            place = route.match, is_for_plain(route.match, route.action)
-            first = routes.get(place)
-            other = routes.get((place[0], not place[1]))
-            if first is None and other is not None and not (route.forwards or other.forwards):
-                first = other
-            if first is not None:
-                message = f"{show(first.label, 100)} asks for the same route; that one counts"
-                hint = "keep one of the two labels"
-                of_label.add(codes.DUPLICATE_ROUTE, message, hint, column=column)
-            elif room.for_route(route):
-                routes[place] = route
-    _report_strategies(routes.values(), diagnostics)
-    _report_key_slips(labels, diagnostics, limits)
-    unread = unread_interlock(labels, service) if not own else None
+        if collected.room.for_label(name, key, labels[key]):
+            of_label = diagnostics.label(name, labels[key])
+            for column, route in _read_label(labels[key], of_label, own_ports):
+                collected.add(route, of_label, column)
+    _report_key_slips(labels, diagnostics, collected.limits)
+    unread = unread_interlock(labels, diagnostics.service) if not own else None
     if unread is not None:
         diagnostics.keep(unread)
-    kept = (
-        *room.exceeded,
-        *sorted(diagnostics.kept, key=lambda diagnostic: diagnostic.label),
-    )
-    return LabelResult(
-        tuple(routes.values()), kept, frozenset(diagnostics.failed), diagnostics.unreported
-    )
-
-
-def _report_strategies(routes: Iterable[LabelRoute], diagnostics: Diagnostics) -> None:
-    # A port of a service is one upstream, which has one strategy.
-    first: dict[int, tuple[str, str]] = {}
-    for route in routes:
-        port = route.action
-        if isinstance(port, RedirectRule) or not port.strategy:
-            continue
-        label, counts = first.setdefault(port.number, (route.label, port.strategy))
-        if counts != port.strategy:
-            message = f"{show(label, 100)} asks for {counts} at the same port; that one counts"
-            hint = "write the same strategy in both, or in one of the two"
-            diagnostics.label(route.label).add(codes.SECOND_STRATEGY, message, hint)
 
 
 def _report_key_slips(
@@ -247,6 +227,17 @@ def _read_pairs(
     elements: list[Part], diagnostics: LabelDiagnostics, ports: Mapping[str, ServicePorts]
 ) -> tuple[int, LabelRoute] | None:
     pairs = _collect_pairs(elements, diagnostics)
+    route = read_route(pairs, diagnostics, ports, SCHEMA)
+    return None if route is None else (pairs["external_route"].value.column, route)
+
+
+def read_route(
+    pairs: Mapping[str, Pair],
+    diagnostics: LabelDiagnostics,
+    ports: Mapping[str, ServicePorts],
+    schema: str,
+) -> LabelRoute | None:
+    """The route that these pairs ask for; None when something is wrong, which is reported."""
     asked = pairs.get("external_route")
     if asked is None:
         if not diagnostics.failed:
@@ -267,7 +258,7 @@ def _read_pairs(
     if diagnostics.failed or match is None or action is None:
         return None
     does = action if isinstance(action, RedirectRule) else InternalPort(action, transport, strategy)
-    return asked.value.column, LabelRoute(match, does, diagnostics.key, SCHEMA, options)
+    return LabelRoute(match, does, diagnostics.key, schema, options)
 
 
 def _collect_pairs(elements: list[Part], diagnostics: LabelDiagnostics) -> dict[str, Pair]:

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from meshlib.bounds import bounded_name
 from meshlib.discovery.engine.records import ContainerRecord
-from meshlib.labels.hrm import is_hrm_label
+from meshlib.labels.schemas import is_routing_label
 from meshlib.model import EndpointState
 
 __all__ = [
@@ -73,7 +73,7 @@ def grouped(containers: Iterable[ContainerRecord]) -> dict[str, Group]:
     """Groups by key. The keys of groups that run do not depend on those at rest."""
     found: dict[tuple[str, str, bool, tuple[tuple[str, str], ...]], list[ContainerRecord]] = {}
     for container in sorted(containers, key=lambda c: (c.name, c.id)):
-        routing = tuple(sorted((k, v) for k, v in container.labels.items() if is_hrm_label(k)))
+        routing = tuple(sorted((k, v) for k, v in container.labels.items() if is_routing_label(k)))
         one_off = is_one_off(container)
         name = container.name if one_off else service_name(container)
         # By owner, too: "a_b_c" may be c of a_b, b_c of a, or a container's own name, and these are

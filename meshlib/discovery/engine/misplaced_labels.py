@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from meshlib.discovery.engine.networks import LABELS_ON_CONTAINER
 from meshlib.discovery.engine.records import ServiceRecord
-from meshlib.labels.hrm import is_hrm_label
 from meshlib.labels.interlock import unread_interlock
+from meshlib.labels.schemas import is_routing_label
 from meshlib.model import Diagnostic
 
 __all__ = ["labels_on_containers"]
@@ -18,9 +18,11 @@ def labels_on_containers(service: ServiceRecord) -> list[Diagnostic]:
     # Written under `labels:` of a stack file instead of `deploy: labels:`, they stay on the
     # containers, where Swarm never looks.
     keys = sorted(
-        key for key in service.container_labels if is_hrm_label(key) and key not in service.labels
+        key
+        for key in service.container_labels
+        if is_routing_label(key) and key not in service.labels
     )
-    if not keys and not any(is_hrm_label(key) for key in service.labels):
+    if not keys and not any(is_routing_label(key) for key in service.labels):
         unread = unread_interlock(service.container_labels, service.name)
         told = unread_interlock(service.labels, service.name) is not None
         return [unread] if unread is not None and not told else []

@@ -26,8 +26,8 @@ from meshlib.discovery.files.sources import RESET, Files, Layer, Source, Tagged,
 from meshlib.discovery.files.variables import LABEL_KEY, read_assignments
 from meshlib.errors import ConfigurationError
 from meshlib.labels.diagnostics import show
-from meshlib.labels.hrm import is_hrm_label
 from meshlib.labels.limits import MAX_VALUE
+from meshlib.labels.schemas import is_routing_label
 
 __all__ = ["ReadLabels", "composed_labels", "merge_labels", "put_on_top", "read_labels"]
 
@@ -109,9 +109,9 @@ def read_labels(
         try:
             if variables is not None and isinstance(value, list):
                 key = _short_enough(key, variables)
-            if variables is not None and isinstance(text, str) and is_hrm_label(key):
+            if variables is not None and isinstance(text, str) and is_routing_label(key):
                 text = _replaced(text, variables)
-            if isinstance(value, list) and key in labels and is_hrm_label(key):
+            if isinstance(value, list) and key in labels and is_routing_label(key):
                 diagnostics.add(
                     REPEATED_LABEL,
                     where,
@@ -121,7 +121,7 @@ def read_labels(
             labels[key] = _text(text)
         except ConfigurationError as error:
             labels.pop(key, None)
-            if is_hrm_label(key):
+            if is_routing_label(key):
                 failed.add(key)
                 diagnostics.add(
                     BAD_VARIABLE if isinstance(text, str) else BAD_LABEL,
@@ -151,7 +151,7 @@ def merge_labels(
 ) -> ReadLabels:
     """`labels` and `deploy.labels` of one service; the second have precedence."""
     for key in sorted(service.labels.keys() & deploy.labels.keys()):
-        if is_hrm_label(key) and service.labels[key] != deploy.labels[key]:
+        if is_routing_label(key) and service.labels[key] != deploy.labels[key]:
             message = f"the label {show(key)} is another one in deploy.labels, which counts"
             diagnostics.add(
                 LABELS_DIFFER,
@@ -187,10 +187,10 @@ def _of_text(
 ) -> ReadLabels:
     labels, problems = read_assignments(text, variables, key=LABEL_KEY)
     for problem in problems:
-        if problem.name and not is_hrm_label(problem.name):
+        if problem.name and not is_routing_label(problem.name):
             continue
         diagnostics.add(BAD_LABEL, f"{path}:{problem.line}", problem.message, "write KEY=VALUE")
-    failed = frozenset(problem.name for problem in problems if is_hrm_label(problem.name))
+    failed = frozenset(problem.name for problem in problems if is_routing_label(problem.name))
     readable = all(problem.name for problem in problems)
     return ReadLabels(
         {key: value for key, value in labels.items() if key not in failed}, failed, readable
@@ -245,7 +245,7 @@ def _pairs_of_list(
             # "- KEY: VALUE" is a mapping of one key; whose label it was meant to be is plain, and
             # its last good route is kept.
             failed |= (
-                {key for key in entry if isinstance(key, str) and is_hrm_label(key)}
+                {key for key in entry if isinstance(key, str) and is_routing_label(key)}
                 if isinstance(entry, dict)
                 else set()
             )

@@ -52,8 +52,8 @@ from meshlib.discovery.limits import DiscoveryLimits, ServiceQuota
 from meshlib.discovery.routes import build_routes
 from meshlib.errors import AuthorityError, ConfigurationError
 from meshlib.labels.diagnostics import show
-from meshlib.labels.hrm import is_hrm_label
 from meshlib.labels.result import LabelResult, PublishedPort
+from meshlib.labels.schemas import is_routing_label
 from meshlib.model import Contribution, Route, Snapshot
 
 __all__ = ["resolve_document"]
@@ -226,7 +226,7 @@ def _read_entry(
     if composed and not _runs(sources, name, active, labels, diagnostics):
         labels = ReadLabels({})
     # The ports of a service that wants no routes do not concern us, right or wrong.
-    if composed and any(map(is_hrm_label, labels.labels)):
+    if composed and any(map(is_routing_label, labels.labels)):
         # As for containers: what is published says more about what is meant than what is open.
         ports = read_ports(layers(sources, name, "ports"), diagnostics) or read_exposed(
             layers(sources, name, "expose"), diagnostics
@@ -272,7 +272,7 @@ def _runs(
     except ConfigurationError as error:
         diagnostics.add(BAD_KEY, f"services.{name}.profiles", error.message, error.hint)
         return False
-    if any(map(is_hrm_label, (*labels.labels, *labels.failed))):
+    if any(map(is_routing_label, (*labels.labels, *labels.failed))):
         message = "the service is in no active profile, so that it is not routed"
         hint = "name one of its profiles in compose.profiles, or in COMPOSE_PROFILES"
         diagnostics.add(INACTIVE, f"services.{name}.profiles", message, hint)

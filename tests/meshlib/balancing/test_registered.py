@@ -68,7 +68,7 @@ def test_a_name_that_is_taken() -> None:
         strategy("round_robin")
     assert caught.value.where == "strategy('round_robin')"
     strategy("registered.taken")(first)
-    with pytest.raises(ConfigurationError, match=r"first has defined a strategy of this name"):
+    with pytest.raises(ConfigurationError, match=r"first has this name already"):
         strategy("registered.taken")(Counting)
 
 
