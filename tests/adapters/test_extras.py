@@ -92,6 +92,12 @@ def test_a_missing_library_is_named_with_an_extra_that_has_it(
     assert f"{name} needs {module}, which is not installed; write: {install(extra)}" in said
 
 
+def test_transports_of_clients_without_their_extra_say_what_to_install() -> None:
+    program = "from meshlib_adapters.httpx_transport import MeshTransport"
+    said = run(program_without({"httpx"}, program))
+    assert f"MeshTransport needs httpx, which is not installed; write: {install('httpx')}" in said
+
+
 def test_a_name_is_loaded_from_its_module() -> None:
     assert load("os", "sep", "") == os.sep
     assert "MeshApp" in dir(asgi)

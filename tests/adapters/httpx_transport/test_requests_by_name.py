@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -247,6 +247,21 @@ async def test_the_strategy_of_the_service_is_used(backend: MakeBackend) -> None
         for _ in range(8):
             await client.get("http://orders/")
     assert [len(one.requests), len(two.requests)] == [6, 2]
+
+
+def last_port(
+    candidates: Sequence[meshlib.Candidate], request: meshlib.StrategyRequest
+) -> Sequence[meshlib.Candidate]:
+    return sorted(candidates, key=lambda one: -one.endpoint.port)
+
+
+async def test_a_strategy_of_the_program_is_used(backend: MakeBackend) -> None:
+    backends = sorted([backend() for _ in range(3)], key=lambda one: one.port)
+    mesh = mesh_of({"orders": backends}, strategy=last_port)
+    async with async_client(mesh) as client:
+        for _ in range(4):
+            await client.get("http://orders/")
+    assert [len(one.requests) for one in backends] == [0, 0, 4]
 
 
 async def test_another_endpoint_is_tried(backend: MakeBackend, library: str) -> None:
