@@ -92,9 +92,9 @@ async def test_the_time_that_hooks_take_is_none_of_the_clients(backend: MakeBack
 
     @mesh.before
     async def slow(request: meshlib.Request) -> None:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.8)
 
-    async with async_client(mesh, timeout=0.2) as client:
+    async with async_client(mesh, timeout=0.5) as client:
         assert (await client.get("http://orders/")).text == "ok"
     settings = quick(hooks=0.1)
     async with async_client(mesh, settings=settings) as client:

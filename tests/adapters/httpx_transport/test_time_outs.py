@@ -48,7 +48,7 @@ def lasting(shortest: float, longest: float) -> Iterator[None]:
 async def test_connecting(library: str) -> None:
     with blackhole() as port:
         async with async_client(mesh_of({"orders": [port]}), library) as client:
-            with lasting(SHORT, 2), pytest.raises(LIBRARIES[library][0].ConnectTimeout) as raised:
+            with lasting(SHORT, 5), pytest.raises(LIBRARIES[library][0].ConnectTimeout) as raised:
                 await client.get("http://orders/", timeout=_of(library, connect=SHORT))
     assert str(raised.value) == "orders did not accept a connection within 0.15 s"
     assert raised.value.request.url == "http://orders/"
@@ -62,18 +62,18 @@ async def test_waiting_for_a_response(backend: MakeBackend, library: str) -> Non
     mesh = mesh_of({"orders": [backend(silent)]})
     async with async_client(mesh, library, timeout=_of(library, read=SHORT)) as client:
         for _ in range(2):
-            with lasting(SHORT, 2), pytest.raises(LIBRARIES[library][0].ReadTimeout):
+            with lasting(SHORT, 5), pytest.raises(LIBRARIES[library][0].ReadTimeout):
                 await client.get("http://orders/")
 
 
 async def test_a_response_in_time_is_no_time_out_of_another_phase(backend: MakeBackend) -> None:
     def slow(peer: Peer) -> None:
         peer.read_request()
-        time.sleep(3 * SHORT)
+        time.sleep(0.8)
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         peer.read_rest()
 
-    limits = httpx.Timeout(None, connect=SHORT, pool=SHORT)
+    limits = httpx.Timeout(None, connect=0.5, pool=0.5)
     async with async_client(mesh_of({"orders": [backend(slow)]}), timeout=limits) as client:
         assert (await client.get("http://orders/")).text == "ok"
 
@@ -83,17 +83,17 @@ async def test_the_time_for_the_body_begins_with_each_read(backend: MakeBackend)
         peer.read_request()
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
         for _ in range(3):
-            time.sleep(SHORT / 2)
+            time.sleep(0.3)
             peer.send(b"x")
         peer.read_rest()
 
-    limits = httpx.Timeout(5.0, read=SHORT)
+    limits = httpx.Timeout(5.0, read=0.7)
     got = []
     async with (
         async_client(mesh_of({"orders": [backend(slow)]}), timeout=limits) as client,
         client.stream("GET", "http://orders/") as response,
     ):
-        with lasting(2.5 * SHORT, 2), pytest.raises(httpx.ReadTimeout):
+        with lasting(1.6, 5), pytest.raises(httpx.ReadTimeout):
             async for piece in response.aiter_raw():
                 got.append(piece)
     assert b"".join(got) == b"xxx"
@@ -121,26 +121,26 @@ async def test_sending(backend: MakeBackend, library: str) -> None:
 async def test_the_time_for_reading_begins_when_the_request_was_sent(backend: MakeBackend) -> None:
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(4):
-            await asyncio.sleep(SHORT / 2)
+            await asyncio.sleep(0.15)
             yield b"part"
 
-    limits = httpx.Timeout(5.0, read=SHORT)
+    limits = httpx.Timeout(5.0, read=0.5)
     async with async_client(mesh_of({"orders": [backend()]}), timeout=limits) as client:
         assert (await client.post("http://orders/", content=slow())).text == "ok"
     async with async_client(mesh_of({"orders": [backend(silent)]}), timeout=limits) as client:
-        with lasting(3 * SHORT, 2), pytest.raises(httpx.ReadTimeout):
+        with lasting(1.1, 5), pytest.raises(httpx.ReadTimeout):
             await client.post("http://orders/", content=slow())
 
 
 async def test_a_large_body_takes_its_time(backend: MakeBackend) -> None:
     def slow(peer: Peer) -> None:
         peer.read_head()
-        time.sleep(5 * SHORT)
+        time.sleep(1.2)
         peer.read(16 << 20)
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         peer.read_rest()
 
-    limits = httpx.Timeout(5.0, read=3 * SHORT)  # kernels have some of it left at its end
+    limits = httpx.Timeout(5.0, read=0.8)  # kernels have some of it left at its end
     async with async_client(mesh_of({"orders": [backend(slow)]}), timeout=limits) as client:
         assert (await client.post("http://orders/", content=bytes(16 << 20))).text == "ok"
 
@@ -153,7 +153,7 @@ async def test_waiting_for_room(backend: MakeBackend, library: str) -> None:
     async with async_client(mesh, library, timeout=limits, settings=settings) as client:
         first = asyncio.ensure_future(client.get("http://orders/"))
         await asyncio.to_thread(orders.wait, lambda: len(orders.requests) == 1)
-        with lasting(SHORT, 2), pytest.raises(LIBRARIES[library][0].PoolTimeout):
+        with lasting(SHORT, 5), pytest.raises(LIBRARIES[library][0].PoolTimeout):
             await client.get("http://orders/")
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -175,7 +175,7 @@ async def test_the_settings_time_outs_hold_as_well(backend: MakeBackend) -> None
     settings = quick(response_head=0.2)
     mesh = mesh_of({"orders": [backend(silent)]})
     async with async_client(mesh, timeout=None, settings=settings) as client:
-        with lasting(0.2, 3), pytest.raises(httpx.ReadTimeout, match="upstream_timeout"):
+        with lasting(0.2, 5), pytest.raises(httpx.ReadTimeout, match="upstream_timeout"):
             await client.get("http://orders/")
 
 
