@@ -281,6 +281,18 @@ def test_a_silent_upstream_times_out(backend: Callable[..., Backend], gateway: M
     ]
 
 
+def test_a_route_has_time_outs_of_its_own(backend: Callable[..., Backend], gateway: Make) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.read_rest()
+
+    service = Service([f"127.0.0.1:{backend(script).port}"], response_head=1)
+    app = gateway({"a": service}, settings=HTTPSettings(max_tries=1))
+    began = time.monotonic()
+    assert call(app, environ_of()).status == 504
+    assert time.monotonic() - began < 10  # the setting's is a minute
+
+
 def test_an_interrupted_thread_cancels_the_exchange(
     backend: Callable[..., Backend], gateway: Make
 ) -> None:
