@@ -33,6 +33,8 @@ T = TypeVar("T")
 # How often a thread that waits looks whether there is still somebody to wait for.
 _LOOK: Final = 1.0
 
+_CLOSED: Final = "the gateway was closed while it served a request"
+
 _background: Final = BackgroundLoop("meshlib-wsgi")
 # Held while one of them starts or ends.
 _lock = threading.Lock()
@@ -107,14 +109,17 @@ class Serving:
             self.soon(begin)
             while not gate.acquire(timeout=_LOOK):
                 if self.loop.is_closed():
-                    raise RuntimeError("the gateway was closed while it served a request")
+                    raise RuntimeError(_CLOSED)
                 if look is not None:
                     look()
         except BaseException:
             if not self.soon_if_open(cancel) and not tasks:
                 work.close()
             raise
-        return tasks[0].result()
+        try:
+            return tasks[0].result()
+        except asyncio.CancelledError:
+            raise RuntimeError(_CLOSED) from None
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call `callback` in the loop's thread. `RuntimeError` when the loop has ended."""
