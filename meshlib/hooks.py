@@ -150,6 +150,20 @@ class Hooks:
         """The registered ones of `names`: what is called before, and after."""
         return dict(self._named)
 
+    def adopt(
+        self,
+        before: tuple[Hook, ...],
+        after: tuple[Hook, ...],
+        named: Mapping[str, tuple[Hook | None, Hook | None]],
+    ) -> None:
+        """Have the hooks of another registry in the place of one's own, as a worker has those of
+        its supervisor.
+        """
+        self.before.hooks, self.after.hooks = before, after
+        self._named = dict(named)
+        self.allow(named)
+        self._tell()
+
     def afters(self, names: tuple[str, ...]) -> tuple[Hook, ...]:
         """The hooks for the response to a request to a route that names `names`: first those of all
         requests. KeyError when one is not registered.

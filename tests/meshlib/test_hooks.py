@@ -77,6 +77,19 @@ def test_a_registration_counts_for_later_requests() -> None:
     assert names(hooks.afters(())) == ["one"]
 
 
+def test_a_registry_adopts_what_another_has() -> None:
+    hooks, other = Hooks(), Hooks()
+    hooks.before(one)
+    hooks.name("both", Both())
+    other.after(two)
+    assert other.afters(()) == (Hook("two", two),)
+    other.adopt(hooks.before.hooks, hooks.after.hooks, hooks.named)
+    assert names(other.before.hooks) == ["one"]
+    assert other.afters(()) == ()
+    assert (other.names, other.named) == (frozenset({"both"}), hooks.named)
+    assert names(other.afters(("both",))) == ["both"]
+
+
 def test_combinations_of_names_are_bounded() -> None:
     hooks = Hooks()
     hooks.name("a", Both())

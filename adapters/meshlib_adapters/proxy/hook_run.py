@@ -31,7 +31,7 @@ from meshlib_adapters.proxy.response_receiver import OnResponse
 from meshlib_adapters.proxy.retries import UpstreamRequest
 from meshlib_adapters.upstream.messages import ForwardResponse
 
-__all__ = ["FAILED", "HookRun", "HookTerms", "HookedExchange", "tell_failure"]
+__all__ = ["FAILED", "HookRun", "HookTerms", "HookedExchange", "begin_task", "tell_failure"]
 
 _logger = logging.getLogger("meshlib.hooks")
 
@@ -73,14 +73,15 @@ class HookTerms(NamedTuple):
     time_out: float
     loop: asyncio.AbstractEventLoop
 
-    def start(
-        self, work: Coroutine[Any, Any, None], result: Awaitable[object]
-    ) -> asyncio.Task[None]:
-        """Begin a task that awaits `result`, a coroutine of the user's own."""
-        task = self.loop.create_task(work)
-        if isinstance(result, Coroutine):  # which may be cancelled before it has begun
-            task.add_done_callback(lambda _: result.close())
-        return task
+
+def begin_task(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None], result: Awaitable[object]
+) -> asyncio.Task[None]:
+    """Begin a task that awaits `result`, which a hook of the user's own has returned."""
+    task = loop.create_task(work)
+    if isinstance(result, Coroutine):  # which may be cancelled before it has begun
+        task.add_done_callback(lambda _: result.close())
+    return task
 
 
 class HookRun:
@@ -135,7 +136,7 @@ class HookRun:
                 return self._failed(hook, error)
             exchange.state = State.DECIDING
             exchange.request.connecting = self
-            self._task = self._terms.start(self._go_on(hook, result), result)
+            self._task = begin_task(self._terms.loop, self._go_on(hook, result), result)
             return PENDING
         return self._settle()
 
@@ -273,7 +274,9 @@ class HookRun:
             elif connection is not None:
                 connection.pause()
             request.connecting = self
-            self._task = self._terms.start(self._go_on_after(hook, result, response), result)
+            self._task = begin_task(
+                self._terms.loop, self._go_on_after(hook, result, response), result
+            )
             return
         exchange.pass_on(response, kind, pieces, done)
 

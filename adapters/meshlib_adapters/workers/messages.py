@@ -69,7 +69,7 @@ class Setup:
 
     `http` and `https` are descriptors of its own bound sockets, `log_lock` one of a file whose lock
     is taken to write access records. `settings` name no engine and no file of services: those are
-    the supervisor's. `identity` None: the process keeps its user.
+    the supervisor's. `identity` None: the process keeps its user. `hooks` are `pack_hooks`'s.
     """
 
     number: int
@@ -78,6 +78,7 @@ class Setup:
     https: tuple[int, ...]
     log_lock: int
     identity: Identity | None
+    hooks: bytes = b""
 
 
 def make_setup(setup: Setup) -> bytes:

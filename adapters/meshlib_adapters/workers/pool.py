@@ -28,6 +28,7 @@ from meshlib.model import ListeningPort
 from meshlib_adapters.config.http import session_limits
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import ENVIRONMENT_PREFIX
+from meshlib_adapters.hooks.carried import pack_hooks
 from meshlib_adapters.observe.log_output import share_lock
 from meshlib_adapters.observe.metrics.catalogue import DROPPED
 from meshlib_adapters.observe.metrics.changes import Change
@@ -88,6 +89,7 @@ class WorkerPool:
         self._mistake = ""
         self._certificates: bytes | None = None  # the frame, for those that are started later
         self._version = 0
+        self._hooks = pack_hooks(mesh.hooks)
 
     @property
     def not_ready(self) -> str:
@@ -231,7 +233,13 @@ class WorkerPool:
             for sockets in (self._http, self._https)
         )
         setup = Setup(
-            number, self._settings, tuple(http), tuple(https), self._log_lock, self._identity
+            number,
+            self._settings,
+            tuple(http),
+            tuple(https),
+            self._log_lock,
+            self._identity,
+            self._hooks,
         )
         ours, theirs = socket.socketpair()
         try:

@@ -27,6 +27,7 @@ from meshlib_adapters.observe.metrics.process import ProcessWatch
 from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.metrics.totals import Totals
 from meshlib_adapters.observe.request_counters import RequestCounters
+from meshlib_adapters.proxy.hooks import Spawner
 from meshlib_adapters.sockets.binding import bind_address, bind_shared
 from meshlib_adapters.workers.data_path import DataPath
 from meshlib_adapters.workers.meter import Meter, read_log
@@ -202,6 +203,7 @@ class InWorkers:
         self._stop = stop
         self._identity = resolve_identity(settings.user, settings.group)
         self._pool: WorkerPool | None = None
+        self._spawner: Spawner | None = None
         if os.geteuid() == 0 and self._identity is None:
             _logger.warning(
                 "the workers run as root; set user (and group) to have them be somebody else"
@@ -232,6 +234,7 @@ class InWorkers:
     def begin(self) -> None:
         """As in `Serving`."""
         count = worker_count(self._settings)
+        self._spawner = Spawner(self._mesh.hooks, self._settings.requests.hooks)
         self._pool = WorkerPool(
             self._mesh, self._settings, count, self._identity, self._stop, self._totals
         )
@@ -285,6 +288,8 @@ class InWorkers:
         """As in `Serving`."""
         if self._pool is not None:
             self._pool.close()
+        if self._spawner is not None:
+            self._spawner.close()
 
     @property
     def _workers(self) -> WorkerPool:

@@ -30,8 +30,10 @@ import anyio
 
 from meshlib.balancing import Binding
 from meshlib.errors import ConfigurationError
+from meshlib.hooks import Hooks
 from meshlib.model import Snapshot
 from meshlib_adapters.config.http import session_limits
+from meshlib_adapters.hooks.carried import unpack_hooks
 from meshlib_adapters.observe.configured import create_access_log, create_span_writer
 from meshlib_adapters.observe.line_writing import write_record
 from meshlib_adapters.observe.log_output import share_lock
@@ -99,6 +101,7 @@ class Worker:
         self._settings = setup.settings
         self._channel = Channel(sock, on_frame=self._obey, on_end=self._orphaned, most=MAX_REPORT)
         self._mesh = self._settings.mesh(on_error=log_failure)
+        unpack_hooks(setup.hooks, self._mesh.hooks)
         self._request_counters = RequestCounters()
         self._spans = spans
         self._log = create_access_log(
@@ -340,6 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             handler.addFilter(_Numbered(setup.number))
         try:
             spans = create_span_writer(setup.settings)
+            unpack_hooks(setup.hooks, Hooks())  # said here, if they cannot be imported
         except ConfigurationError as error:
             sock.sendall(make_frame(ERROR, write_error(str(error))))
             sys.exit(2)

@@ -1,0 +1,1 @@
+"""Hooks on their way to the processes that serve."""
