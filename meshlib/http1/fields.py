@@ -177,18 +177,25 @@ def parse_fields(
 
 
 def section_of(
-    pairs: Iterable[tuple[bytes, bytes]], *, response: bool = False, max_fields: int = 100
+    pairs: Iterable[tuple[bytes, bytes]],
+    *,
+    response: bool = False,
+    max_fields: int = 100,
+    known: KnownLines | None = None,
 ) -> FieldSection:
     """Make a section of pairs that another parser took apart (an ASGI or WSGI server, HTTP/2).
 
     They are written out and parsed again, because servers differ in what they let through; raises
-    as `parse_fields`.
+    as `parse_fields`, which `known` is for.
     """
-    known = list(pairs)
+    given = list(pairs)
     section = parse_fields(
-        b"".join([b"%s: %s\r\n" % pair for pair in known]), response=response, max_fields=max_fields
+        b"".join([b"%s: %s\r\n" % pair for pair in given]),
+        response=response,
+        max_fields=max_fields,
+        known=known,
     )
-    if section.names != tuple([name.lower() for name, _ in known]):
+    if section.names != tuple([name.lower() for name, _ in given]):
         raise _error(
             response, "a field with a line end or a colon in it", "bad_field"
         )  # it would read as another field

@@ -95,8 +95,9 @@ def _number(value: float) -> str:
 
 def scenario_table(results: Results, scenario: Scenario, peers: Sequence[str]) -> str:
     """A Markdown table: one line a peer, for each metric the median and, in brackets, its ratio to
-    nginx.
+    nginx, or to the first of the scenario's own peers.
     """
+    first = scenario.peers[0] if scenario.peers else REFERENCE
     lines = [
         f"### {scenario.name}: {scenario.about}",
         "",
@@ -115,10 +116,10 @@ def scenario_table(results: Results, scenario: Scenario, peers: Sequence[str]) -
         cells = []
         for metric in scenario.metrics:
             value = median(results, scenario.name, peer, metric)
-            reference = median(results, scenario.name, REFERENCE, metric)
+            reference = median(results, scenario.name, first, metric)
             ratio = (
                 f" ({value / reference:.2f}x)"
-                if value is not None and reference and peer != REFERENCE
+                if value is not None and reference and peer != first
                 else ""
             )
             cells.append("-" if value is None else _number(value) + ratio)

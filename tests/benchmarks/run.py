@@ -29,8 +29,9 @@ from pathlib import Path
 if __package__ in (None, ""):  # started as a script: make `tests.benchmarks` importable
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from tests.benchmarks.backend import Backend, serving
-from tests.benchmarks.configurations import STREAM_HOST, Site
+from tests.benchmarks.asgi_peers import ASGI_PEERS, register_asgi
+from tests.benchmarks.backend import Backend, responds, serving
+from tests.benchmarks.configurations import SMALL_HOST, STREAM_HOST, Site
 from tests.benchmarks.peers import DEFAULT_PEERS, PEERS, Peer, running
 from tests.benchmarks.processes import BenchmarkError, Process, free_port, raise_file_limit
 from tests.benchmarks.report import Results, as_data, goals_table, judge, scenario_table
@@ -43,11 +44,18 @@ __all__ = ["main"]
 
 register_tls()
 register_termination()
+register_asgi()
 
-_PEERS = {"http": PEERS, "passthrough": TLS_PEERS, "termination": ENDING_PEERS}
+_PEERS = {
+    "http": PEERS,
+    "passthrough": TLS_PEERS,
+    "termination": ENDING_PEERS,
+    "asgi": ASGI_PEERS,
+}
 _READY: dict[str, Callable[[Site], bool]] = {
     "passthrough": lambda site: tls_responds(site.port),
     "termination": lambda site: tls_ready(site.port),
+    "asgi": lambda site: responds(site.port, "/", SMALL_HOST),
 }
 
 _DUTIES = (
@@ -96,7 +104,7 @@ class Bench:
         """Those that can be measured, and a word about the others, once."""
         known = _PEERS[scenario.kind]
         found = []
-        for name in self.peers:
+        for name in scenario.peers or self.peers:
             if name not in known:
                 self.results.fail(scenario.name, name, "not part of this comparison")
             elif known[name].find() is None:
@@ -293,12 +301,16 @@ def _report(bench: Bench, names: Sequence[str], options: argparse.Namespace) -> 
     facts = bench.results.facts
     machine = ", ".join(f"{name} {value}" for name, value in facts.items())
     method = f"access log {options.access_log}, {options.rounds} rounds of {options.seconds:g} s"
-    text = [f"Medians, in brackets the ratio to nginx; {method}; {machine}.\n"]
-    text += [scenario_table(bench.results, SCENARIOS[name], options.peers) for name in names]
+    text = [f"Medians, in brackets the ratio to nginx or the first peer; {method}; {machine}.\n"]
+    text += [
+        scenario_table(bench.results, SCENARIOS[name], SCENARIOS[name].peers or options.peers)
+        for name in names
+    ]
     sent = "\n".join(
         f"- {peer}: {', '.join(fields)}" for peer, fields in bench.results.duties.items()
     )
-    text.append(f"Fields the backend gets:\n\n{sent}\n")
+    if sent:
+        text.append(f"Fields the backend gets:\n\n{sent}\n")
     judgements = judge(bench.results)
     if judgements:
         text.append("### Goals\n\n" + goals_table(judgements))

@@ -94,7 +94,9 @@ class Scenario:
     """`run` measures one peer once. `metrics`: those shown, the main one first. `fresh`: start the
     peer anew each round.
 
-    `kind`: what the peers do: HTTP, passing TLS through (`tls_peers`), ending it (`termination`).
+    `kind`: what the peers do: HTTP, passing TLS through (`tls_peers`), ending it (`termination`),
+    HTTP in a server for applications (`asgi_peers`). `peers`: those of such a kind that has others
+    than the options name; a table's ratios are to the first of them.
     """
 
     name: str
@@ -104,7 +106,8 @@ class Scenario:
     goals: tuple[Goal, ...] = ()
     routes: int = 10
     fresh: bool = False
-    kind: Literal["http", "passthrough", "termination"] = "http"
+    kind: Literal["http", "passthrough", "termination", "asgi"] = "http"
+    peers: tuple[str, ...] = ()
 
 
 SCENARIOS: dict[str, Scenario] = {}

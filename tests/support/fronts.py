@@ -19,6 +19,7 @@ from meshlib.messages import FieldSection
 from meshlib.model import Snapshot
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.asgi import MeshApp
+from meshlib_adapters.asgi.departures import Departures
 from meshlib_adapters.asgi.types import Message, Scope
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.http1.front import HTTP1Front
@@ -385,6 +386,7 @@ class OverASGI:
     def leave(self) -> None:
         kind = "websocket" if self._websocket else "http"
         self._messages.put_nowait({"type": f"{kind}.disconnect"})
+        self._stand.loop.run_until_complete(asyncio.sleep(3 * Departures.PATIENCE))
 
     def wait_too_long(self) -> None:
         for exchange in self._gateway.exchanges:

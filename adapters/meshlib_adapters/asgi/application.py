@@ -6,47 +6,51 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Sequence
 from email.utils import formatdate
 from types import TracebackType
-from typing import Final, Self, TypedDict, Unpack
+from typing import Final, Literal, Self, TypedDict, Unpack, cast
 
-import anyio
-
-from meshlib.client_claims import ForwardingPolicy
-from meshlib.decision import Respond
-from meshlib.errors import LimitExceeded, ProtocolError
+from meshlib.client_claims import ForwardingPolicy, Peer
+from meshlib.decision import Forward, Respond
+from meshlib.errors import ProtocolError
+from meshlib.http1 import KnownLines
 from meshlib.mesh import Mesh
 from meshlib.messages import RequestHead
+from meshlib.proxy_protocol import ProxyAddress
+from meshlib_adapters.asgi.departures import Departures
+from meshlib_adapters.asgi.following import Following
 from meshlib_adapters.asgi.lifespan import serve_lifespan
-from meshlib_adapters.asgi.pace import Pace
+from meshlib_adapters.asgi.log_sink import LogSink, sink_of
+from meshlib_adapters.asgi.mounts import strip_mount
 from meshlib_adapters.asgi.pending import PendingReceive
-from meshlib_adapters.asgi.responses import fields_of, send_local
+from meshlib_adapters.asgi.relay import relay_request
+from meshlib_adapters.asgi.responses import send_local
+from meshlib_adapters.asgi.routing import Routing
 from meshlib_adapters.asgi.scope import (
+    ScopeReader,
     addresses_of,
     is_multiplexed,
-    peer_of,
     possible_heads_of,
-    request_head_of,
 )
-from meshlib_adapters.asgi.types import ASGIApplication, Message, Receive, Scope, Send
+from meshlib_adapters.asgi.types import ASGIApplication, Receive, Scope, Send
 from meshlib_adapters.asgi.websocket import relay_websocket
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.providers.feed import Feed, log_failure
+from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
 from meshlib_adapters.proxy.local_responses import LocalResponse, local_error
 from meshlib_adapters.proxy.outcomes import PENDING
 from meshlib_adapters.proxy.proxy import Proxy
-from meshlib_adapters.turns import MESSAGE
+from meshlib_adapters.proxy.request_cache import RequestCache
 
 __all__ = ["MeshApp", "MeshMiddleware"]
 
-_logger = logging.getLogger("meshlib.asgi")
-
 # Reasons of the table for a request that is for none of its hosts.
 _NOBODYS: Final = ("no_route", "bad_authority")
+_SWEEP: Final = 1.0  # seconds
+# Exchanges that are kept for requests to come.
+_SPARE: Final = 128
 
 
 class Options(TypedDict, total=False):
@@ -56,17 +60,26 @@ class Options(TypedDict, total=False):
     settings: HTTPSettings | None
     policy: ForwardingPolicy | None
     startup_wait: float
+    strip_prefix: bool
+    access_log: LogSink | None
+    access_format: Literal["json", "combined"]
 
 
 class MeshApp:
     """An application that routes requests and WebSockets by the current table.
 
-    `providers` are followed from the server's lifespan start to its end; where the server gives
-    none (a mounted application), use `async with gateway:`. The client's address is what the server
-    says in `scope["client"]`; trust proxies in one place only: switch the server's own reading of
-    X-Forwarded-For off (uvicorn trusts 127.0.0.1 unless told `proxy_headers=False`) and use
-    `policy.trusted_proxies`. Servers also add a Date and a Server of their own to those of the
-    upstream (uvicorn unless told `date_header=False, server_header=False`).
+    `providers` are followed from the server's lifespan start to its end, or from `async with app:`.
+    Where there is neither (a mounted application, a server without lifespan), they are followed
+    from the first request on, and a warning says so, once.
+
+    The client's address is what the server says in `scope["client"]`; trust proxies in one place
+    only: switch the server's own reading of X-Forwarded-For off (uvicorn trusts 127.0.0.1 unless
+    told `proxy_headers=False`) and use `policy.trusted_proxies`.
+
+    `strip_prefix`: requests are routed and forwarded without the `root_path` of a mount, which
+    X-Forwarded-Prefix tells; without it, by their whole path. `access_log` is a path, a stream or a
+    function for lines about each request, in `access_format` (`AccessLog`). Each scope that is
+    served here gets a `Routing`, `scope["meshlib"]`.
     """
 
     def __init__(
@@ -77,20 +90,24 @@ class MeshApp:
         settings: HTTPSettings | None = None,
         policy: ForwardingPolicy | None = None,
         startup_wait: float = 10.0,
+        strip_prefix: bool = False,
+        access_log: LogSink | None = None,
+        access_format: Literal["json", "combined"] = "json",
     ) -> None:
         self._app: ASGIApplication | None = None
         self._mesh = mesh
-        self._providers = tuple(providers)
-        if self._providers and mesh.on_error is None:
-            mesh.on_error = log_failure  # a provider must not end because a subscriber failed
         self._settings = settings or HTTPSettings()
         self._policy = policy or ForwardingPolicy()
+        self._strip_prefix = strip_prefix
+        self._write_log = None if access_log is None else sink_of(access_log)
+        self._access_format: Literal["json", "combined"] = access_format
+        self._following = Following(mesh, providers, startup_wait)
+        self._cache = RequestCache(self._policy, self._settings.field_count, KnownLines())
+        self._reader = ScopeReader(self._settings, self._policy, self._cache)
         self.proxy: Proxy | None = None
-        self._feed = Feed(mesh, self._providers, lambda name: None, _logger)
-        self._follower: asyncio.Task[None] | None = None
-        self._sweeper: asyncio.Task[None] | None = None
-        self._startup_wait = startup_wait
-        self._warned = False
+        self._departures: Departures | None = None  # of the loop of `proxy`
+        self._spare: list[_ScopedExchange] = []  # of `proxy`, too
+        self._sweeper: asyncio.TimerHandle | None = None
         self.exchanges: set[AwaitedExchange] = set()
         self._users = 0
 
@@ -102,10 +119,9 @@ class MeshApp:
         known is served, and what no route matches gets 503 while nothing is known at all.
         """
         self._users += 1
-        if self._users == 1 and self._providers:
-            self._follower = asyncio.create_task(self._feed.run())
+        if self._users == 1:
             try:
-                await self._feed.first_snapshots(self._startup_wait, anyio.Event(), even_empty=True)
+                await self._following.start()
             except BaseException:
                 await self._stop()
                 raise
@@ -124,60 +140,42 @@ class MeshApp:
         self._users -= 1
         if self._users:
             return
-        tasks = [task for task in (self._follower, self._sweeper) if task and not task.done()]
-        self._follower = self._sweeper = None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._following.stop()
         if self.proxy is not None:
-            self.proxy.close()
-            self.proxy = None
+            self._close_proxy(self.proxy)
             await asyncio.sleep(0)  # transports close in the next round of the loop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entrance."""
         kind = scope["type"]
-        if kind == "lifespan":
-            await self._lifespan(scope, receive, send)
-        elif kind in ("http", "websocket"):
+        if kind == "http" or kind == "websocket":
             await self._serve(scope, receive, send)
+        elif kind == "lifespan":
+            async with contextlib.AsyncExitStack() as stack:
+                await stack.enter_async_context(self)
+                await serve_lifespan(self._app, scope, receive, send, stack.aclose)
         elif self._app is not None:
             await self._app(scope, receive, send)
 
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(self)
-            await serve_lifespan(self._app, scope, receive, send, stack.aclose)
-
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._providers and not self._users and not self._warned:
-            self._warned = True
-            _logger.warning(
-                "requests come, but the server runs no lifespan, so nothing is read from %s: "
-                "switch it on (uvicorn: --lifespan on), or serve within `async with gateway:`",
-                ", ".join(provider.name for provider in self._providers),
-            )
+        following = self._following
+        if following.providers and not self._users:
+            await following.start_late()
+        peer = self._reader.peer(scope)
+        line = b""
         try:
-            head = request_head_of(scope, self._settings)
+            head = asked = self._reader.head(scope)
+            if self._strip_prefix:
+                head, line = strip_mount(asked, scope, peer)
         except ProtocolError as error:
-            if self._app is not None and not self._is_routed(scope):
-                await self._app(scope, receive, send)
-                return
-            response = local_error(
-                error.status_hint,
-                error.reason,
-                head_only=scope.get("method") == "HEAD",
-                date=formatdate(usegmt=True),
-            )
-            await _deny(scope, receive, send, response)
+            await self._refuse(error, scope, receive, send)
             return
         if self._app is not None and not self._has_route(head):
             # What is not ours costs nothing here, and leaves nothing behind.
             await self._app(scope, receive, send)
             return
-        exchange = AwaitedExchange(
-            self._shared(), peer_of(scope, self._policy), *addresses_of(scope)
-        )
+        exchange = self._exchange(peer, scope)
+        routing: Routing | None = None
         self.exchanges.add(exchange)
         try:
             otherwise = exchange.route(head)
@@ -187,26 +185,66 @@ class MeshApp:
                     otherwise = await ahead.outcome()
                 except NoResponse:  # the client has gone
                     return
-            unknown = isinstance(otherwise, Respond) and otherwise.reason == "no_route"
-            if unknown and self._providers and not self._feed.has_delivered:  # unknown is not empty
-                otherwise = Respond(503, "no_route", 1)
-            if otherwise is None:
-                with contextlib.suppress(
-                    OSError
-                ):  # raised by `send` where the client has gone (ASGI 2.4)
-                    if scope["type"] == "websocket":
-                        await relay_websocket(exchange, head, scope, receive, send)
-                    else:
-                        await self._exchange(exchange, head, scope, receive, send)
-            else:
-                exchange.respond(otherwise)
+            if (
+                isinstance(otherwise, Respond)
+                and otherwise.reason == "no_route"
+                and following.providers
+                and not following.has_delivered
+            ):
+                otherwise = Respond(503, "no_route", 1)  # unknown is not empty
+            decision = cast("Forward", exchange.decision) if otherwise is None else otherwise
+            scope["meshlib"] = routing = Routing(decision, exchange)
+            if otherwise is not None:
+                exchange.respond(otherwise, asked)
                 try:
                     await exchange.response()
                 except NoResponse as failure:
                     await _deny(scope, receive, send, failure.response)
+            elif scope["type"] == "http":
+                departures = self._departures
+                if departures is None:
+                    self._departures = departures = Departures(asyncio.get_running_loop())
+                await relay_request(
+                    exchange, head, scope, receive, send, departures=departures, extra=line
+                )
+            else:
+                await relay_websocket(exchange, head, scope, receive, send, extra=line)
+        except OSError:
+            pass  # raised by `send` where the client has gone (ASGI 2.4)
         finally:
             self.exchanges.discard(exchange)
-            exchange.close()
+            again = exchange.close()
+            if routing is not None:
+                routing.conclude()
+            if again and len(self._spare) < _SPARE:
+                self._spare.append(exchange)
+
+    def _exchange(self, peer: Peer, scope: Scope) -> _ScopedExchange:
+        proxy = self._shared()
+        if self._spare:
+            exchange = self._spare.pop()
+            exchange.renew(peer)
+        else:
+            exchange = _ScopedExchange(proxy, peer)
+        exchange.scope = scope
+        return exchange
+
+    async def _refuse(
+        self, error: ProtocolError, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if self._app is not None and not self._is_routed(scope):
+            await self._app(scope, receive, send)
+            return
+        response = local_error(
+            error.status_hint,
+            error.reason,
+            head_only=scope.get("method") == "HEAD",
+            date=formatdate(usegmt=True),
+        )
+        if scope["type"] == "http" and not is_multiplexed(scope):
+            # What is wrong with a head may be wrong with what follows it.
+            response = response._replace(fields=(*response.fields, (b"Connection", b"close")))
+        await _deny(scope, receive, send, response)
 
     def _has_route(self, head: RequestHead) -> bool:
         found = self._mesh.table.route(head)
@@ -215,7 +253,13 @@ class MeshApp:
     def _is_routed(self, scope: Scope) -> bool:
         # Of a request that we would refuse: whether any reading of it is for one of our routes.
         # The limits are those of routed requests; what the application makes of others is its own.
-        return any(self._has_route(head) for head in possible_heads_of(scope))
+        heads = possible_heads_of(scope)
+        if self._strip_prefix:
+            heads = (strip_mount(head, scope, _NOBODY).head for head in heads)
+        try:
+            return any(map(self._has_route, heads))
+        except ProtocolError:  # a path that ends within a mount's: nobody else should read it
+            return True
 
     def _shared(self) -> Proxy:
         loop = asyncio.get_running_loop()
@@ -224,41 +268,32 @@ class MeshApp:
             if proxy is not None:  # test clients give each request a loop of its own
                 # What was left of the other loop's connections cannot be closed any more.
                 with contextlib.suppress(RuntimeError):
-                    proxy.close()
-            self.proxy = proxy = Proxy(self._mesh, self._settings, policy=self._policy)
-            self._sweeper = asyncio.create_task(_sweep(proxy, self.exchanges))
+                    self._close_proxy(proxy)
+            write = self._write_log
+            self.proxy = proxy = Proxy(
+                self._mesh,
+                self._settings,
+                policy=self._policy,
+                access_log=None if write is None else AccessLog(write, form=self._access_format),
+                request_cache=self._cache,
+            )
+            self._sweeper = loop.call_later(_SWEEP, self._sweep, proxy)
         return proxy
 
-    async def _exchange(
-        self,
-        exchange: AwaitedExchange,
-        head: RequestHead,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        first: Message | None = None
-        fields = head.fields
-        extra = b""
-        if fields.content_length is None and not fields.chunked and is_multiplexed(scope):
-            # HTTP/2 and 3 need no length: only the first message tells whether there is a body.
-            first = await receive()
-            if first["type"] == "http.disconnect":
-                return
-            if first.get("body") or first.get("more_body"):
-                head = head._replace(fields=fields._replace(chunked=True))
-                extra = b"Transfer-Encoding: chunked\r\n"
-        has_body = bool(fields.content_length) or head.fields.chunked
-        exchange.start(extra, done=not has_body, streamed=head.fields.chunked)
-        sender = asyncio.create_task(_send_body(exchange, head, receive, first, has_body=has_body))
-        sender.add_done_callback(exchange.watch)
-        try:
-            await _pass_on(exchange, scope, send)
-        finally:
-            sender.cancel()
-            await asyncio.wait({sender})
-            if not sender.cancelled():
-                sender.result()  # what `receive` raised is the server's to see
+    def _close_proxy(self, proxy: Proxy) -> None:
+        self.proxy = self._departures = None
+        self._spare.clear()
+        sweeper, self._sweeper = self._sweeper, None
+        if sweeper is not None:
+            sweeper.cancel()
+        proxy.close()
+
+    def _sweep(self, proxy: Proxy) -> None:
+        now = proxy.loop.time()
+        self._sweeper = proxy.loop.call_later(_SWEEP, self._sweep, proxy)
+        proxy.sweep(now)
+        for exchange in list(self.exchanges):
+            exchange.check_progress(now)
 
 
 class MeshMiddleware(MeshApp):
@@ -273,84 +308,20 @@ class MeshMiddleware(MeshApp):
         self._app = app
 
 
-async def _send_body(
-    exchange: AwaitedExchange,
-    head: RequestHead,
-    receive: Receive,
-    first: Message | None,
-    *,
-    has_body: bool,
-) -> None:
-    # Reads on behind the end of the body, because that is how a server says that the client has
-    # gone.
-    done = not has_body
-    size = 0
-    length = None if head.fields.chunked else head.fields.content_length or 0
-    pace = Pace()
-    while True:
-        message = first or await receive()
-        first = None
-        await pace.spend(
-            MESSAGE
-        )  # a client of small messages: servers hand over what they have without waiting
-        if message["type"] == "http.disconnect":
-            exchange.leave()
-            return
-        if done:
-            continue
-        data: bytes = message.get("body", b"")
-        done = not message.get("more_body", False)
-        size += len(data)
-        if length is not None and (size > length or (done and size < length)):
-            # More would be read as the next request on the upstream's connection, less would have
-            # it wait.
-            exchange.refuse(400, "bad_body_length")
-            return
-        try:
-            exchange.check_body(size)
-        except LimitExceeded as error:
-            exchange.refuse(error.status_hint, error.reason)
-            return
-        await exchange.send(data, done=done)
+_NOBODY: Final = Peer("", "http", 0)
 
 
-async def _pass_on(exchange: AwaitedExchange, scope: Scope, send: Send) -> None:
-    try:
-        response = await exchange.response()
-    except NoResponse as failure:
-        if failure.response is not None:
-            await send_local(scope, send, failure.response)
-        return
-    await send(
-        {
-            "type": "http.response.start",
-            "status": response.status,
-            "headers": fields_of(response),
-        }
-    )
-    try:
-        while data := await exchange.read():
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-    except NoResponse as failure:
-        if failure.reason == "client_closed":
-            return
-        # The server sees an application that ends without finishing its response, and cuts the
-        # connection: that is the truth.
-        raise
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+class _ScopedExchange(AwaitedExchange):
+    """An exchange that looks addresses up only when an upstream wants them."""
+
+    scope: Scope
+
+    def addresses(self) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+        return addresses_of(self.scope)
 
 
 async def _deny(scope: Scope, receive: Receive, send: Send, response: LocalResponse | None) -> None:
     if scope["type"] == "websocket":
         await receive()  # websocket.connect
     if response is not None:
-        await send_local(scope, send, response)
-
-
-async def _sweep(proxy: Proxy, exchanges: set[AwaitedExchange]) -> None:
-    while True:
-        await asyncio.sleep(1.0)
-        now = proxy.loop.time()
-        proxy.sweep(now)
-        for exchange in list(exchanges):
-            exchange.check_progress(now)
+        await send_local(scope, receive, send, response)

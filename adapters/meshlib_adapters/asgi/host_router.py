@@ -56,7 +56,7 @@ class HostRouter:
             if scope["type"] == "websocket":
                 await receive()  # websocket.connect
             date = formatdate(usegmt=True)
-            await send_local(scope, send, local_error(status, "", date=date))
+            await send_local(scope, receive, send, local_error(status, "", date=date))
             return
         app = self._apps[found.route.label]
         changes: Scope = {"state": self._lifespans.state_of(app, scope)}

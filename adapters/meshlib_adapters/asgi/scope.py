@@ -21,46 +21,107 @@ from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.asgi.types import Scope
 from meshlib_adapters.config.http import HTTPSettings
+from meshlib_adapters.proxy.request_cache import RequestCache
 
-__all__ = ["addresses_of", "is_multiplexed", "peer_of", "request_head_of", "routing_head_of"]
+__all__ = [
+    "ScopeReader",
+    "addresses_of",
+    "is_multiplexed",
+    "peer_of",
+    "possible_heads_of",
+    "routing_head_of",
+]
 
 # What belongs to the handshake that the server has made with the client; ours with the upstream is
 # made anew.
 _OF_HANDSHAKE: Final = (b"sec-websocket-", b"te")
+# Heads and peers that are remembered, and the most fields and bytes of such a head.
+_KNOWN: Final = 512
+_FIELDS: Final = 64
+_LONGEST: Final = 2048
 
 
-def request_head_of(scope: Scope, settings: HTTPSettings) -> RequestHead:
-    """The head of an `http` or `websocket` scope, without the wish for an upgrade, which ASGI
-    cannot carry out.
+class ScopeReader:
+    """Reads the heads and the peers of scopes, and remembers what clients repeat."""
 
-    That of a WebSocket is a GET whose Sec-WebSocket-Protocol lists the scope's subprotocols. Raises
-    `ProtocolError` as a listener would.
-    """
-    websocket = scope["type"] == "websocket"
+    def __init__(
+        self, settings: HTTPSettings, policy: ForwardingPolicy, cache: RequestCache
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._cache = cache
+        self._heads: dict[tuple[object, ...], RequestHead] = {}
+        self._peers: dict[tuple[object, object, object], Peer] = {}
+
+    def head(self, scope: Scope) -> RequestHead:
+        """The head of an `http` or `websocket` scope, without the wish for an upgrade, which ASGI
+        cannot carry out.
+
+        That of a WebSocket is a GET whose Sec-WebSocket-Protocol lists the scope's subprotocols.
+        Raises `ProtocolError` as a listener would.
+        """
+        if scope["type"] != "http":
+            return self._new_head(scope, _handshake_pairs(scope))
+        pairs = tuple(scope["headers"])
+        raw, query = scope.get("raw_path"), scope.get("query_string")
+        if not raw or len(pairs) > _FIELDS or len(raw) > _LONGEST or len(query or b"") > _LONGEST:
+            return self._new_head(scope, pairs)
+        key = (pairs, scope["method"], raw, query, scope.get("http_version"))
+        try:
+            head = self._heads.get(key)
+        except TypeError:  # lists, or bytes of another type
+            return self._new_head(scope, pairs)
+        if head is None:
+            head = self._new_head(scope, pairs)
+            if len(head.fields.block) <= _LONGEST:
+                if len(self._heads) >= _KNOWN:
+                    self._heads.clear()
+                self._heads[key] = head
+        return head
+
+    def _new_head(self, scope: Scope, pairs: tuple[tuple[bytes, bytes], ...]) -> RequestHead:
+        websocket = scope["type"] == "websocket"
+        try:
+            fields = self._cache.paired_fields(pairs)
+        except TypeError:
+            pairs = tuple([(bytes(name), bytes(value)) for name, value in pairs])
+            fields = self._cache.paired_fields(pairs)
+        method = b"GET" if websocket else _ascii(scope["method"])
+        target = _target(scope)
+        if target[:1] != b"/" and target != b"*" and is_multiplexed(scope):
+            # RFC 9113 8.3.1
+            raise RequestHeadError("a :path that is no path", reason="bad_target")
+        head = head_of(method, target, 0 if scope.get("http_version") == "1.0" else 1, fields)
+        if websocket and (fields.content_length or fields.chunked):
+            raise RequestHeadError("a WebSocket handshake with a body", reason="body_refused")
+        limit = self._settings.max_body
+        if limit is not None and (fields.content_length or 0) > limit:
+            raise LimitExceeded("size of the body", limit, reason="body_too_large", status_hint=413)
+        return head
+
+    def peer(self, scope: Scope) -> Peer:
+        """The other end, as far as the server says something sensible of it."""
+        client, server = scope.get("client"), scope.get("server")
+        key = (client and client[0], server and server[1], scope.get("scheme"))
+        peer = self._peers.get(key)
+        if peer is None:
+            if len(self._peers) >= _KNOWN:
+                self._peers.clear()
+            self._peers[key] = peer = peer_of(scope, self._policy)
+        return peer
+
+
+def _handshake_pairs(scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
     pairs = [(bytes(name), bytes(value)) for name, value in scope["headers"]]
-    if websocket:
-        pairs = [
-            pair
-            for pair in pairs
-            if not pair[0].lower().startswith(_OF_HANDSHAKE[0])
-            and pair[0].lower() != _OF_HANDSHAKE[1]
-        ]
-        offered = scope.get("subprotocols")
-        if offered:
-            pairs.append((b"Sec-WebSocket-Protocol", _ascii(", ".join(offered))))
-    fields = section_of(pairs, max_fields=settings.field_count)
-    method = b"GET" if websocket else _ascii(scope["method"])
-    target = _target(scope)
-    if is_multiplexed(scope) and not target.startswith(b"/") and target != b"*":
-        raise RequestHeadError("a :path that is no path", reason="bad_target")  # RFC 9113 8.3.1
-    head = head_of(method, target, 0 if scope.get("http_version") == "1.0" else 1, fields)
-    if websocket and (fields.content_length or fields.chunked):
-        raise RequestHeadError("a WebSocket handshake with a body", reason="body_refused")
-    if settings.max_body is not None and (fields.content_length or 0) > settings.max_body:
-        raise LimitExceeded(
-            "size of the body", settings.max_body, reason="body_too_large", status_hint=413
-        )
-    return head._replace(fields=fields._replace(upgrade=None))
+    pairs = [
+        pair
+        for pair in pairs
+        if not pair[0].lower().startswith(_OF_HANDSHAKE[0]) and pair[0].lower() != _OF_HANDSHAKE[1]
+    ]
+    offered = scope.get("subprotocols")
+    if offered:
+        pairs.append((b"Sec-WebSocket-Protocol", _ascii(", ".join(offered))))
+    return tuple(pairs)
 
 
 def possible_heads_of(scope: Scope) -> Iterator[RequestHead]:

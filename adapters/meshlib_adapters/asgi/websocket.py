@@ -23,11 +23,11 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from meshlib.messages import RequestHead
 from meshlib_adapters.asgi.pace import Pace
 from meshlib_adapters.asgi.responses import can_deny, fields_of, send_local
+from meshlib_adapters.asgi.server_fields import added_by_server
 from meshlib_adapters.asgi.types import Message, Receive, Scope, Send
 from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
 from meshlib_adapters.proxy.local_responses import local_error
 from meshlib_adapters.turns import MESSAGE
-from meshlib_adapters.upstream.messages import ForwardResponse
 
 __all__ = ["relay_websocket", "send_messages"]
 
@@ -45,21 +45,22 @@ async def relay_websocket(
     scope: Scope,
     receive: Receive,
     send: Send,
+    *,
+    extra: bytes = b"",
 ) -> None:
-    """Shake hands with the upstream on behalf of the client, then carry messages until either side
-    closes.
+    """Shake hands with the upstream on behalf of the client, with the lines `extra` in the head,
+    then carry messages until either side closes.
 
-    A refusal of the upstream is passed on where the server
-    can (else it sends 403).
+    A refusal of the upstream is passed on where the server can (else it sends 403).
     """
     connect = await receive()
     if connect["type"] != "websocket.connect":
         return
     key = base64.b64encode(secrets.token_bytes(16))
     handshake = (
-        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"%sConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         b"Sec-WebSocket-Key: %s\r\n"
-    ) % key
+    ) % (extra, key)
     exchange.start(handshake, done=True, upgrade=b"websocket")
     frames = Connection(ConnectionType.CLIENT)
     # Reads from the beginning: a client that goes away while the upstream makes up its mind must be
@@ -71,10 +72,11 @@ async def relay_websocket(
             response = await exchange.response()
         except NoResponse as failure:
             if failure.response is not None:
-                await send_local(scope, send, failure.response)
+                await send_local(scope, receive, send, failure.response)
             return
         if not exchange.upgraded:
-            await _deny(exchange, response, scope, send)
+            dropped = added_by_server(receive, send)
+            await _deny(exchange, fields_of(response, dropped), response.status, scope, send)
             return
         accepted = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
         chosen = response.head.fields.get_all(b"sec-websocket-protocol")
@@ -88,7 +90,7 @@ async def relay_websocket(
             or not set(chosen) <= set(offered)
         ):
             bad = local_error(502, "bad_response", date=formatdate(usegmt=True))
-            await send_local(scope, send, bad)
+            await send_local(scope, receive, send, bad)
             return
         cookies = [(b"set-cookie", value) for value in response.head.fields.get_all(b"set-cookie")]
         await send(
@@ -105,18 +107,16 @@ async def relay_websocket(
 
 
 async def _deny(
-    exchange: AwaitedExchange, response: ForwardResponse, scope: Scope, send: Send
+    exchange: AwaitedExchange,
+    fields: list[tuple[bytes, bytes]],
+    status: int,
+    scope: Scope,
+    send: Send,
 ) -> None:
     if not can_deny(scope):
         await send({"type": "websocket.close"})
         return
-    await send(
-        {
-            "type": "websocket.http.response.start",
-            "status": response.status,
-            "headers": fields_of(response),
-        }
-    )
+    await send({"type": "websocket.http.response.start", "status": status, "headers": fields})
     with contextlib.suppress(
         NoResponse
     ):  # cut, then; the message that would end the response is not sent
@@ -149,9 +149,10 @@ async def _from_client(exchange: AwaitedExchange, frames: Connection, receive: R
         try:
             if message["type"] == "websocket.disconnect":
                 code = message.get("code") or 1000
-                # 1005 and 1006 are never sent: they tell of a close without a code, and of none at
-                # all (RFC 6455 7.4.1).
-                code = {1005: 1000, 1006: 1001}.get(code, code)
+                # 1006 is never sent: it tells of no close at all (RFC 6455 7.4.1). 1005 makes
+                # wsproto write one without a code, which is what the client has sent.
+                if code == 1006:
+                    code = 1001
                 if exchange.upgraded:
                     exchange.send_tunnel(
                         frames.send(

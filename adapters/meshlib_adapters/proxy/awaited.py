@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from time import monotonic
 from typing import Any
 
 from meshlib.client_claims import Peer
@@ -16,23 +16,14 @@ from meshlib_adapters.proxy.exchange import Exchange
 from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.front import TLSFacts
 from meshlib_adapters.proxy.local_responses import LocalResponse
+from meshlib_adapters.proxy.no_response import NoResponse
 from meshlib_adapters.proxy.outcomes import Outcome, Pending
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.proxy.time_outs import check_time
+from meshlib_adapters.proxy.waiter import Waiter
 from meshlib_adapters.upstream.messages import ForwardResponse
 
 __all__ = ["AwaitedExchange", "NoResponse"]
-
-
-class NoResponse(Exception):
-    """The upstream gave no response, or it was cut. `response` is the one of our own to send
-    instead; None when one has begun, or when the client has gone.
-    """
-
-    def __init__(self, reason: str, response: LocalResponse | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.response = response
 
 
 class AwaitedExchange:
@@ -42,8 +33,8 @@ class AwaitedExchange:
     `route` first, then `start` or `respond`. `response` and `read` raise `NoResponse` when the
     upstream fails, for a response of our own, and when `leave` or `refuse` end the exchange.
     `sendable` is set while the upstream takes more of the request. `check_progress` wants to be
-    called now and then: it is what notices an upstream that sends nothing. It is the `Front` of an
-    `Exchange`.
+    called now and then: it is what notices an upstream that sends nothing. `response` and `read`
+    are for one coroutine at a time. It is the `Front` of an `Exchange`.
     """
 
     def __init__(
@@ -57,9 +48,9 @@ class AwaitedExchange:
         self.tls: TLSFacts | None = None
         self._proxy = proxy
         self._addresses = (source, destination)
-        self._pieces: deque[bytes] = deque()
+        self._pieces: list[bytes] = []
         self._kept = 0
-        self._news = asyncio.Event()
+        self._news = Waiter(proxy.loop)  # for whoever waits for a response or data
         self._response: ForwardResponse | None = None
         self._failed: NoResponse | None = None
         self._decided = False
@@ -68,10 +59,32 @@ class AwaitedExchange:
         self._sent = False
         self._since = proxy.loop.time()
         self.upgraded = False
-        self.sendable = asyncio.Event()
-        self.sendable.set()
+        self._sendable: asyncio.Event | None = None  # None: nobody has asked, and it is set
         self._exchange = Exchange(proxy, self)
-        self._exchange.started = self._since
+        self._exchange.started = monotonic()
+
+    def renew(self, peer: Peer) -> None:
+        """Begin anew, for a request of `peer`, when `close` has returned True. A new one costs
+        more, and does not know yet what was sent on the last time.
+        """
+        exchange = self._exchange
+        if peer != self.peer:
+            self.peer = peer
+            exchange.forget_client()
+        self._response = self._outcome = None
+        self._decided = self._done = self._sent = False
+        self._since = self._proxy.loop.time()
+        self._sendable = None
+        exchange.started = monotonic()
+
+    @property
+    def sendable(self) -> asyncio.Event:
+        """Set while the upstream takes more of the request."""
+        event = self._sendable
+        if event is None:
+            self._sendable = event = asyncio.Event()
+            event.set()
+        return event
 
     # What the server's coroutines ask for.
 
@@ -88,32 +101,37 @@ class AwaitedExchange:
         while not self._decided:
             if self._failed is not None:
                 raise self._failed
-            self._news.clear()
             await self._news.wait()
         return self._outcome
 
-    def respond(self, decision: Outcome) -> None:
-        """Have `response` raise the response of our own that a decision asks for."""
+    def respond(self, decision: Outcome, asked: RequestHead | None = None) -> None:
+        """Have `response` raise the response of our own that a decision asks for. `asked`: the head
+        as the client sent it, where that of `route` is another; redirects keep its target.
+        """
+        if asked is not None:
+            self._exchange.head = asked
         self._exchange.respond(decision)
 
     def start(
         self,
         extra: bytes = b"",
+        body: bytes = b"",
         *,
         done: bool,
         streamed: bool = False,
         upgrade: bytes = b"",
     ) -> None:
-        """Send the request's head on, with the lines `extra`, which may ask for `upgrade`; `done`:
-        it has no body. `streamed` as in `ForwardRequest`.
+        """Send the request's head on, with the lines `extra`, which may ask for `upgrade`, and what
+        there is of the body; `done`: that is all of it. `streamed` as in `ForwardRequest`.
         """
         self._sent = done
         self._exchange.request.message.streamed = streamed
-        self._exchange.forward(b"", done=done, extra=extra, upgrade=upgrade)
+        self._exchange.forward(body, done=done, extra=extra, upgrade=upgrade)
 
     async def send(self, data: bytes, *, done: bool) -> None:
         """Send more of the body, as fast as the upstream takes it."""
-        await self.sendable.wait()
+        if self._sendable is not None:
+            await self._sendable.wait()
         self._since = self._proxy.loop.time()
         if not self._done and self._failed is None:
             self._sent = done
@@ -151,13 +169,20 @@ class AwaitedExchange:
         if not reader.cancelled() and reader.exception() is not None:
             self.leave()
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Nobody wants any more of it. What was sent into a tunnel is still delivered. Harmless
-        after the end.
+        after the end. Returns whether it has ended well, so that it may be used again (`renew`).
         """
         exchange = self._exchange
         request = exchange.request
         connection = request.connection
+        if self._done and connection is None and not self.upgraded and self._failed is None:
+            unbound = request.leave()
+            if exchange.state is not State.IDLE:
+                exchange.end()
+            self._pieces.clear()
+            self._kept = 0
+            return unbound
         if self.upgraded and connection is not None:
             connection.close_tunnel()
             request.finish()
@@ -170,7 +195,8 @@ class AwaitedExchange:
                 exchange.conclude("client_closed")
             exchange.end()
         self._done = True
-        self.sendable.set()
+        self._release_sender()
+        return False
 
     def check_progress(self, now: float) -> None:
         """End an exchange whose upstream has kept it waiting for too long; time that the client
@@ -181,7 +207,8 @@ class AwaitedExchange:
         if not self.upgraded:
             if self._done or self._pieces:
                 return
-            if self._response is None and not self._sent and self.sendable.is_set():
+            held = self._sendable is not None and not self._sendable.is_set()
+            if self._response is None and not self._sent and not held:
                 return
         check_time(self._exchange, now - self._since, client_owes=False)
 
@@ -205,7 +232,6 @@ class AwaitedExchange:
         while self._response is None:
             if self._failed is not None:
                 raise self._failed
-            self._news.clear()
             await self._news.wait()
         return self._response
 
@@ -216,9 +242,8 @@ class AwaitedExchange:
                 raise self._failed
             if self._done:
                 return b""
-            self._news.clear()
             await self._news.wait()
-        data = b"".join(self._pieces)
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self._kept = 0
         # If the server was slow to take the last part, the upstream was told to wait.
@@ -244,7 +269,8 @@ class AwaitedExchange:
     @property
     def tries(self) -> int:
         """The number of endpoints that were asked."""
-        return self._exchange.request.tries
+        request = self._exchange.request
+        return 0 if request.pool is None else request.tries
 
     @property
     def stage(self) -> str:
@@ -285,7 +311,7 @@ class AwaitedExchange:
         self._decided = True
         self._outcome = outcome
         self._since = self._proxy.loop.time()
-        self._news.set()
+        self._news.wake()
 
     def send_interim(self, response: ForwardResponse) -> None:
         """Drop it: ASGI has no message for it, and the server responds to `Expect` itself."""
@@ -319,7 +345,7 @@ class AwaitedExchange:
     def tunnel_eof(self) -> None:
         """Note the end of the tunnel's bytes."""
         self._done = True
-        self._news.set()
+        self._news.wake()
 
     def pause_request(self, paused: bool) -> None:
         """The upstream is slower than the client, or no more."""
@@ -327,7 +353,7 @@ class AwaitedExchange:
         if paused:
             self.sendable.clear()
         else:
-            self.sendable.set()
+            self._release_sender()
 
     def cut(self, reason: str, who: str = "", *, at_once: bool = False) -> None:
         """Have `read` raise; `at_once`: before it has returned what is kept."""
@@ -339,8 +365,8 @@ class AwaitedExchange:
 
     def _fail(self, failure: NoResponse) -> None:
         self._failed = self._failed or failure
-        self.sendable.set()
-        self._news.set()
+        self._release_sender()
+        self._news.wake()
 
     def _give_up(self, reason: str, who: str = "") -> None:
         if self._done and not self.upgraded:
@@ -360,9 +386,13 @@ class AwaitedExchange:
         if done:
             self._done = True
             self._exchange.request.finish()
-            self.sendable.set()
+            self._release_sender()
         elif self._kept > self._proxy.settings.buffer_size:
             connection = self._exchange.request.connection
             if connection is not None:
                 connection.pause()
-        self._news.set()
+        self._news.wake()
+
+    def _release_sender(self) -> None:
+        if self._sendable is not None:
+            self._sendable.set()

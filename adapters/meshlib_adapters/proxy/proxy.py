@@ -36,7 +36,8 @@ class Proxy:
 
     Create and use it inside one running event loop (asyncio's or uvloop's). `mesh` is read once per
     request, so a new snapshot never touches a request under way. `access_log` may be None for none.
-    `fast_paths` are those of `upstreams`, where that is given.
+    `fast_paths` are those of `upstreams`, where that is given. `request_cache` may outlive it, but
+    belongs to the same settings and policy.
     `requests` counts the requests that have ended. Whoever drives it (`HTTPClients` for listeners)
     calls `sweep` about once a second, and `close` at the end.
     """
@@ -48,6 +49,7 @@ class Proxy:
         *,
         policy: ForwardingPolicy | None = None,
         access_log: AccessLog | None = None,
+        request_cache: RequestCache | None = None,
         upstreams: UpstreamRegistry | None = None,
         fast_paths: FastPaths = ALL,
     ) -> None:
@@ -61,7 +63,7 @@ class Proxy:
         )
         self.fast_paths = self.upstreams.fast_paths
         self.write_batch = self.upstreams.write_batch
-        self.request_cache = RequestCache(
+        self.request_cache = request_cache or RequestCache(
             self.policy,
             self.settings.field_count,
             self.upstreams.known_lines,

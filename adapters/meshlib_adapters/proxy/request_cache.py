@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from meshlib.client_claims import ForwardingPolicy, Peer, added_fields, is_loop
 from meshlib.forwarding import kept_fields, pass_whole
-from meshlib.http1 import KnownLines, parse_fields
+from meshlib.http1 import KnownLines, parse_fields, section_of
 from meshlib.http2.sections import Pair, PairSection, request_pairs, written_pairs
 from meshlib.messages import FieldSection, RequestHead
 
@@ -36,9 +36,11 @@ class RequestCache:
     __slots__ = (
         "_added",
         "_added_pairs",
+        "_blocks",
         "_kept",
         "_longest",
         "_max_fields",
+        "_paired",
         "_policy",
         "_remember",
         "_sections",
@@ -60,9 +62,11 @@ class RequestCache:
         self._policy = policy
         self._max_fields = max_fields
         self._sections: dict[bytes, FieldSection] = {}
-        # Of sections in `_sections` that do not go on as they came: what goes on of them. Not every
-        # version of HTTP may upgrade, so whether the head's fields still have the wish is a part of
-        # the question.
+        self._paired: dict[tuple[tuple[bytes, bytes], ...], FieldSection] = {}
+        self._blocks: set[bytes] = set()  # those of `_paired`
+        # Of sections in `_sections` and `_paired` that do not go on as they came: what goes on of
+        # them. Not every version of HTTP may upgrade, so whether the head's fields still have the
+        # wish is a part of the question.
         self._kept: dict[tuple[bytes, bool], bytes] = {}
         self._whole: dict[tuple[bytes, ...], bool] = {}
         self._added: dict[tuple[Peer, int, bool], tuple[bytes, bytes, bytes]] = {}
@@ -74,11 +78,31 @@ class RequestCache:
         if section is None:
             section = parse_fields(block, max_fields=self._max_fields, known=self.lines)
             if len(block) <= self._longest:
-                if len(self._sections) >= _ENTRIES:
-                    self._sections.clear()
-                    self._kept.clear()
+                self._make_room()
                 self._sections[block] = section
         return section
+
+    def paired_fields(self, pairs: tuple[tuple[bytes, bytes], ...]) -> FieldSection:
+        """The fields of pairs that another parser took apart, without a wish for an upgrade; raises
+        as `section_of`.
+        """
+        section = self._paired.get(pairs)
+        if section is None:
+            section = section_of(pairs, max_fields=self._max_fields, known=self.lines)
+            if section.upgrade is not None:
+                section = section._replace(upgrade=None)
+            if len(section.block) <= self._longest:
+                self._make_room()
+                self._paired[pairs] = section
+                self._blocks.add(section.block)
+        return section
+
+    def _make_room(self) -> None:
+        if len(self._sections) + len(self._paired) >= _ENTRIES:
+            self._sections.clear()
+            self._paired.clear()
+            self._blocks.clear()
+            self._kept.clear()
 
     def fields(self, block: bytes, last: FieldSection | None = None) -> FieldSection:
         """The fields of a later request, which nobody is likely to send again; raises as
@@ -164,7 +188,7 @@ class RequestCache:
             if is_loop(fields, self._policy):
                 return None
             kept = kept_fields(head, self._policy, peer, wanted_by_label=wanted_by_label)
-            if alone and fields.block in self._sections:
+            if alone and (fields.block in self._sections or fields.block in self._blocks):
                 self._kept[key] = kept
         return kept
 

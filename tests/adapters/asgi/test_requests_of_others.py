@@ -1,6 +1,5 @@
 """What is for none of our routes is the wrapped application's, whatever is odd about it; what is
-for one of them is refused before the application sees it. And what is said of a server that runs no
-lifespan, or of a provider that fails.
+for one of them is refused before the application sees it. And a provider that fails.
 """
 
 from __future__ import annotations
@@ -124,25 +123,6 @@ class Told:
 
 async def nothing(*_: Any) -> Any:
     return {"type": "http.request"}
-
-
-def test_a_server_without_lifespan_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
-    async def story(entered: bool) -> None:
-        gateway = MeshMiddleware(nothing, mesh=Mesh(), providers=[Told("told", Snapshot())])
-        scope = {**SCOPE, "headers": [(b"host", b"own.test")]}
-        if entered:
-            async with gateway:
-                await gateway(scope, nothing, nothing)
-        else:
-            await gateway(scope, nothing, nothing)
-            await gateway(scope, nothing, nothing)
-
-    asyncio.run(story(entered=True))
-    assert caplog.messages == []
-    asyncio.run(story(entered=False))
-    (message,) = caplog.messages
-    assert "nothing is read from told" in message
-    assert "async with gateway:" in message
 
 
 def test_a_provider_that_fails_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:

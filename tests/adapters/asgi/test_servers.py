@@ -143,6 +143,19 @@ async def test_a_get_is_served_behind_every_server(server: str) -> None:
     assert got.endswith(b"\r\n\r\nhi")
 
 
+@pytest.mark.parametrize("host", [b"a.test", b""], ids=["endpoint's", "own"])
+async def test_there_is_one_date_and_one_server(server: str, host: bytes) -> None:
+    response = (
+        b"HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nServer: theirs\r\n"
+        b"Content-Length: 0\r\n\r\n"
+    )
+    async with backend(responding(response)) as port, served(server, port) as gateway:
+        got = (await talk(gateway, GET.replace(b"a.test", host))).lower()
+    assert got.startswith(b"http/1.1 200" if host else b"http/1.1 400")
+    assert got.count(b"\r\ndate: ") == 1
+    assert got.count(b"\r\nserver: ") == 1
+
+
 async def test_the_port_is_the_one_that_the_client_spoke_to(server: str) -> None:
     seen: list[bytes] = []
     response = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -236,6 +249,27 @@ async def test_a_client_that_leaves_cancels_the_upstream(server: str, begun: boo
             await asyncio.wait_for(reader.readuntil(b"a\r\n"), 5)
         writer.transport.abort()
         await asyncio.wait_for(gone.wait(), 5)
+
+
+async def test_a_client_that_leaves_in_its_upload_cancels_the_upstream(
+    server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrived, gone = asyncio.Event(), asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"first")
+        arrived.set()
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        gone.set()
+
+    async with backend(handler) as port, served(server, port) as gateway:
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway)
+        writer.write(b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\nfirst")
+        await asyncio.wait_for(arrived.wait(), 5)
+        writer.transport.abort()
+        await asyncio.wait_for(gone.wait(), 5)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_cut_response_does_not_look_complete(server: str) -> None:

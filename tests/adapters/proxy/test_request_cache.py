@@ -8,7 +8,7 @@ import pytest
 
 from meshlib.client_claims import ForwardingPolicy, Peer
 from meshlib.forwarding import request_fields
-from meshlib.http1 import KnownLines, parse_fields, parse_request_head
+from meshlib.http1 import KnownLines, parse_fields, parse_request_head, section_of
 from meshlib.http2.sections import Pair, pair_section, pairs_of
 from meshlib.messages import RequestHead
 from meshlib_adapters.proxy.request_cache import RequestCache
@@ -91,6 +91,28 @@ def test_first_fields_are_parsed_once() -> None:
     block = b"Host: a\r\nAccept: */*\r\n"
     assert kept.first_fields(block) is kept.first_fields(block)
     assert kept.first_fields(block) == kept.fields(block) == parse_fields(block)
+
+
+def test_paired_fields_are_read_once_and_what_goes_on_of_them_too() -> None:
+    kept = cache()
+    pairs = ((b"host", b"a"), (b"connection", b"upgrade"), (b"upgrade", b"x"), (b"te", b"x"))
+    fields = kept.paired_fields(pairs)
+    assert kept.paired_fields(pairs) is fields
+    assert fields == section_of(pairs)._replace(upgrade=None)
+    head = RequestHead(b"GET", b"/", b"a", 1, fields)
+    for _ in range(2):
+        sent = kept.lines_to_send(head, CLIENT, wanted_by_label=False)
+        assert lines(sent) == lines(request_fields(head, POLICY, CLIENT))
+    assert len(kept._kept) == 1
+
+
+def test_paired_fields_are_bounded_too() -> None:
+    kept = cache()
+    for number in range(1200):
+        kept.paired_fields(((b"host", b"h%d" % number), (b"connection", b"close")))
+    long = ((b"host", b"a"), (b"x", b"y" * 3000))
+    assert kept.paired_fields(long) is not kept.paired_fields(long)
+    assert 0 < len(kept._paired) == len(kept._blocks) <= 512
 
 
 def test_nothing_grows_without_limit() -> None:

@@ -66,6 +66,10 @@ def test_sections_of_pairs() -> None:
         section_of([(b"x", b"a\r\nhost: evil"), (b"y", b"\n")])
     with pytest.raises(RequestHeadError):
         section_of([(b"x y", b"")])
+    known = KnownLines()
+    pairs = [(b"host", b"a"), (b"x", b"1")]
+    assert section_of(pairs, known=known) == section_of(pairs, known=known) == section_of(pairs)
+    assert set(known) == {b"host: a", b"x: 1"}
 
 
 def test_a_pair_cannot_smuggle_a_line() -> None:
