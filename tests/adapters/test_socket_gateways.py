@@ -11,9 +11,10 @@ import pytest
 
 import meshlib
 from meshlib_adapters import TCPGateway, TLSGateway
-from tests.support.hellos import saying
+from meshlib_adapters.observe.records import ConnectionRecord
+from tests.support.hellos import hello_for, reply_to, saying
 from tests.support.tcp_fixtures import authority, client_context, lab
-from tests.support.tcp_lab import LOOPBACK, MakeLab, closed_port
+from tests.support.tcp_lab import LOOPBACK, MakeLab, closed_port, until
 
 __all__ = ["authority", "client_context", "lab"]
 
@@ -51,6 +52,50 @@ def test_a_port_is_relayed_to_the_first_endpoint_that_takes_it(lab: MakeLab, wor
                 await ask(address.port)
 
     run(main)
+
+
+def test_each_connection_is_told_when_it_is_over(
+    lab: MakeLab, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with lab() as made:
+            address = f"{LOOPBACK}:{await made.backend(None, saying(b'one'))}"
+            records: list[ConnectionRecord] = []
+
+            def tell(record: ConnectionRecord) -> None:
+                records.append(record)
+                raise KeyError("mine")
+
+            gateway = TCPGateway([address], listen=f"{LOOPBACK}:0", on_record=tell)
+            async with gateway:
+                port = gateway.addresses["tcp"][0].port
+                assert await ask(port) == b"one"
+                assert await ask(port) == b"one"
+                await until(lambda: len(records) == 2)
+            record = records[0]
+            assert (record.endpoint, record.outcome) == (address, "closed")
+            assert (record.received, record.sent) == (6, 3)
+            assert record.route == f"tcp://:{port}"
+
+    run(main)
+    assert "on_record failed for the connection of 127.0.0.1" in caplog.text
+
+
+def test_tls_connections_are_told_as_well() -> None:
+    async def main() -> None:
+        records: list[ConnectionRecord] = []
+        gateway = TLSGateway({}, listen=f"{LOOPBACK}:0", on_record=records.append)
+        async with gateway:
+            await reply_to(gateway.addresses["https"][0].port, hello_for("a.example.com"))
+            await until(lambda: records)
+        assert (records[0].server_name, records[0].outcome) == ("a.example.com", "no_route")
+
+    run(main)
+
+
+def test_workers_cannot_tell() -> None:
+    with pytest.raises(meshlib.ConfigurationError, match="on_record: worker processes cannot"):
+        TCPGateway([], listen=":5432", workers=2, on_record=print)
 
 
 def test_a_mesh_has_the_route_and_no_other_port_is_opened(lab: MakeLab) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Final
 
-from meshlib.client_claims import ForwardingPolicy, Peer, is_secure, is_trusted
+from meshlib.client_claims import ForwardingPolicy, Peer, client_address, is_secure
 from meshlib.errors import ConfigurationError, ProtocolError
 from meshlib.forwarded import x_forwarded
 from meshlib.http1 import section_of
-from meshlib.messages import FieldSection
 from meshlib_adapters.asgi.scope import peer_of
 from meshlib_adapters.asgi.types import ASGIApplication, Receive, Scope, Send
 from meshlib_adapters.config.readers import read_proxies
@@ -62,22 +60,10 @@ class TrustedProxies:
         except ProtocolError:
             return {}
         changes: Scope = {}
-        address = _client_address(fields, peer, self._policy)
+        address = client_address(fields, peer, self._policy)
         if address != peer.address:
             changes["client"] = (address, 0)
         scheme = "https" if is_secure(fields, peer) else "http"
         if scheme != peer.scheme:
             changes["scheme"] = scheme if scope["type"] == "http" else scheme.replace("http", "ws")
         return changes
-
-
-def _client_address(fields: FieldSection, peer: Peer, policy: ForwardingPolicy) -> str:
-    address = peer.address
-    for claimed in reversed(b",".join(fields.get_all(b"x-forwarded-for")).split(b",")):
-        try:
-            address = str(ip_address(claimed.strip().decode("latin-1")))
-        except ValueError:
-            break
-        if not is_trusted(address, policy.trusted_proxies):
-            break
-    return address

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
+from collections.abc import Callable
 
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.records import ConnectionRecord
 
-__all__ = ["ConnectionLog"]
+__all__ = ["ConnectionLog", "connection_end"]
+
+_logger = logging.getLogger("meshlib.observe")
 
 _text = json.JSONEncoder().encode
 
@@ -35,6 +39,24 @@ class ConnectionLog:
             self._second = second
             self._stamp = time.strftime(self._pattern, time.gmtime(second))
         self._log.add_line(self._format(record, self._stamp, int((now - second) * 1000)))
+
+
+def connection_end(
+    log: ConnectionLog | None, on_record: Callable[[ConnectionRecord], None] | None
+) -> Callable[[ConnectionRecord], None] | None:
+    """Both as one, which does not raise; None for neither. What `on_record` raises is logged."""
+    if on_record is None:
+        return log
+
+    def tell(record: ConnectionRecord) -> None:
+        if log is not None:
+            log(record)
+        try:
+            on_record(record)
+        except Exception:
+            _logger.exception("on_record failed for the connection of %s", record.client)
+
+    return tell
 
 
 def _json_line(record: ConnectionRecord, stamp: str, milliseconds: int) -> str:

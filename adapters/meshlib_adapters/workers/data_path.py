@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,8 @@ from meshlib_adapters.listeners.http import HTTPListener
 from meshlib_adapters.listeners.published_ports import PublishedPorts
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.observe.access_log import AccessLog
-from meshlib_adapters.observe.connection_log import ConnectionLog
+from meshlib_adapters.observe.connection_log import ConnectionLog, connection_end
+from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.sockets.binding import explain_bind_error
 from meshlib_adapters.upstream.registry import UpstreamRegistry
@@ -43,7 +44,8 @@ class DataPath:
     event loop.
 
     `log` takes the records of HTTP requests (None: there are none); `upstreams` replaces the ones
-    that would be made of the settings.
+    that would be made of the settings. `on_record` is told of each connection that is over; what it
+    raises is logged.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class DataPath:
         *,
         log: AccessLog | None = None,
         upstreams: UpstreamRegistry | None = None,
+        on_record: Callable[[ConnectionRecord], None] | None = None,
     ) -> None:
         descriptors = raise_limit()
         http, tls = settings.requests, settings.tls
@@ -80,13 +83,13 @@ class DataPath:
         self._proxy_headers = settings.proxy_header
         fronts = _https_fronts(self._http.clients, settings)
         self._terminator = _terminator(fronts, settings) if fronts is not None else None
-        self._connection_log = (
-            ConnectionLog(log) if settings.log.access and log is not None else None
+        self._tell_end = connection_end(
+            ConnectionLog(log) if settings.log.access and log is not None else None, on_record
         )
         self._tls = TLSListener(
             mesh,
             tls,
-            on_end=self._connection_log,
+            on_end=self._tell_end,
             terminator=self._terminator,
             plain=fronts,
             proxy_protocol=self._proxy_headers,
@@ -124,7 +127,7 @@ class DataPath:
             for sock in sockets:
                 _logger.debug("%s %s: accepting", name, Address(*sock.getsockname()[:2]))
         reserved = [int(sock.getsockname()[1]) for sock in (*http, *https)]
-        self.ports = create_ports(self._mesh, self._settings, reserved, self._connection_log)
+        self.ports = create_ports(self._mesh, self._settings, reserved, self._tell_end)
         if self.ports is not None:
             self.ports.start()
         settle_heap()
