@@ -27,7 +27,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def answers(client: httpx.AsyncClient, url: str) -> set[str]:
+async def responses(client: httpx.AsyncClient, url: str) -> set[str]:
     return {(await client.get(url)).text for _ in range(6)}
 
 
@@ -39,18 +39,18 @@ async def test_services_of_a_swarm(fake_engine: FakeEngine, fake_upstream: MakeU
     mesh = meshlib.Mesh()
     provider = SwarmProvider(fake_engine.url, allow_loopback_for_tests=True)
     async with httpx.AsyncClient(transport=MeshTransport(mesh, providers=[provider])) as client:
-        assert await answers(client, "http://shop/") == {"shop-1", "shop-2"}
-        assert await answers(client, "http://shop.example.com/") == {"shop-1", "shop-2"}
-        assert await answers(client, "http://tasks.shop:8080/") == {"shop-1", "shop-2"}
-        assert await answers(client, "http://plain:9000/") == {"plain"}
+        assert await responses(client, "http://shop/") == {"shop-1", "shop-2"}
+        assert await responses(client, "http://shop.example.com/") == {"shop-1", "shop-2"}
+        assert await responses(client, "http://tasks.shop:8080/") == {"shop-1", "shop-2"}
+        assert await responses(client, "http://plain:9000/") == {"plain"}
         assert mesh.resolve("tasks.plain") == (plain.host,)
         assert mesh.resolve("plain", network="front") != (plain.host,)  # its virtual address
         assert {one.host for one in mesh.endpoints("shop")} == {one.host for one in shop[:2]}
         fake_engine.scale("shop", 3, tasks=shop[2:])
         while len(mesh.endpoints("shop")) < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        assert await answers(client, "http://shop/") == {"shop-1", "shop-2", "shop-3"}
-        assert await answers(client, "http://tasks.shop:8080/") == {"shop-1", "shop-2", "shop-3"}
+        assert await responses(client, "http://shop/") == {"shop-1", "shop-2", "shop-3"}
+        assert await responses(client, "http://tasks.shop:8080/") == {"shop-1", "shop-2", "shop-3"}
         fake_engine.remove_service("plain")
         while mesh.resolve("plain"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -64,10 +64,10 @@ async def test_containers(fake_engine: FakeEngine, fake_upstream: MakeUpstream) 
     provider = ContainerProvider(fake_engine.url, allow_loopback_for_tests=True)
     transport = MeshTransport(mesh, providers=[provider], network="front")
     async with httpx.AsyncClient(transport=transport) as client:
-        assert await answers(client, "http://app-db-1:9000/") == {"database"}
-        assert await answers(client, "http://app-shop-1:8080/") == {"shop"}
-        assert await answers(client, "http://app-shop-1/") == {"shop"}
-        assert await answers(client, "http://shop.example.com/") == {"shop"}
+        assert await responses(client, "http://app-db-1:9000/") == {"database"}
+        assert await responses(client, "http://app-shop-1:8080/") == {"shop"}
+        assert await responses(client, "http://app-shop-1/") == {"shop"}
+        assert await responses(client, "http://shop.example.com/") == {"shop"}
         fake_engine.stop_container("app-db-1")
         while mesh.resolve("app-db-1"):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
