@@ -26,6 +26,7 @@ from anyio.abc import TaskGroup
 
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
+from meshlib_adapters.config.plugins import load_plugins
 from meshlib_adapters.config.readers import Address
 from meshlib_adapters.config.settings import Settings
 from meshlib_adapters.config.sources import embedded_settings
@@ -138,6 +139,8 @@ class Gateway:
                 "there is nothing to listen on", where="http, tls, ports", hint='write http=":8080"'
             )
         self.mesh = mesh if mesh is not None else settings.mesh()
+        for name, hook in load_plugins(settings.plugins).items() if mesh is not None else ():
+            self.mesh.hook(name, hook)
         if self.mesh.on_error is None:
             self.mesh.on_error = log_failure
         self.started_at = time.monotonic()

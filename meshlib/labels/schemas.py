@@ -27,6 +27,7 @@ __all__ = [
     "is_routing_label",
     "label_schema",
     "read_labels",
+    "schema_names",
 ]
 
 FAILED: Final = DiagnosticKind(
@@ -108,6 +109,11 @@ def label_schema(name: str, *, prefix: str | Sequence[str]) -> Callable[[F], F]:
 def is_routing_label(key: str) -> bool:
     """Whether `key` is that of a label that some schema reads."""
     return is_hrm_label(key) or any(key.startswith(one.prefixes) for one in _OWN.values())
+
+
+def schema_names() -> tuple[str, ...]:
+    """The names of all schemas of the program's own, sorted."""
+    return tuple(sorted(_OWN))
 
 
 def read_labels(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pkgutil
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ import click
 import pytest
 
 from meshlib_adapters.cli.main import cli
+from meshlib_adapters.config.plugins import PluginSettings
 from meshlib_adapters.config.sources import KEYS
 from meshlib_adapters.observe.metrics.catalogue import FAMILIES
 from tests.architecture.tree import ADAPTERS, CORE, ROOT, modules_under
@@ -22,6 +24,7 @@ _PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _SECTIONS: Final = {key.partition(".")[0] for key in KEYS if "." in key}
 _CODE: Final = re.compile(r"\b(?:HRM|LIM|NET|SVC|TBL)[0-9]{3}\b")
 _SPAN_ATTRIBUTES: Final = {"meshlib.route"}
+_ENTRY_POINTS: Final = {f"meshlib.{one.name}" for one in fields(PluginSettings)}
 _FILE: Final = re.compile(r"\.(?:yml|yaml|toml|py|json|md)$")
 
 
@@ -75,8 +78,8 @@ def missing_places(text: str) -> list[str]:
         if not (ROOT / path).exists()
     ]
     for name in re.findall(r"\b((?:meshlib|meshlib_adapters|tests)(?:\.[A-Za-z_]\w*)+)", text):
-        # Attributes of spans begin with the name of the package.
-        if name not in _SPAN_ATTRIBUTES:
+        # Attributes of spans and groups of entry points begin with the name of the package.
+        if name not in _SPAN_ATTRIBUTES | _ENTRY_POINTS:
             try:
                 pkgutil.resolve_name(name)
             except (ImportError, AttributeError):

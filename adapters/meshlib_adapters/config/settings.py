@@ -21,6 +21,7 @@ from meshlib.ownership import OwnershipRules
 from meshlib_adapters.config.declaration import Declaration, setting
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.config.http2 import HTTP2Settings
+from meshlib_adapters.config.plugins import PluginSettings, load_plugins
 from meshlib_adapters.config.readers import (
     Address,
     read_addresses,
@@ -134,6 +135,7 @@ class Settings:
     http2: HTTP2Settings = field(default_factory=HTTP2Settings)
     ports: PortSettings = field(default_factory=PortSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    plugins: PluginSettings = field(default_factory=PluginSettings)
     drain: float = setting(
         10.0,
         read_duration,
@@ -154,7 +156,9 @@ class Settings:
     )
 
     def mesh(self, *, on_error: Callable[[Exception], None] | None = None) -> Mesh:
-        """An empty mesh whose tables respond as these settings say; `on_error` as in `Mesh`."""
+        """An empty mesh whose tables respond as these settings say, with the hooks of plug-ins;
+        `on_error` as in `Mesh`.
+        """
         return Mesh(
             unmatched_status=self.routing.unmatched_status,
             retry_after=self.routing.retry_after,
@@ -162,6 +166,7 @@ class Settings:
             rules=ownership_rules(self),
             limits=discovery_limits(self),
             on_error=on_error,
+            hooks=load_plugins(self.plugins),
         )
 
 

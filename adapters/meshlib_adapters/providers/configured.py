@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -16,6 +16,7 @@ from meshlib.discovery.files.variables import choose_variables
 from meshlib.errors import ConfigurationError
 from meshlib.mesh import Mesh
 from meshlib.model import Snapshot
+from meshlib_adapters.config.plugins import load_plugin
 from meshlib_adapters.config.settings import Settings, discovery_limits, resolve_options
 from meshlib_adapters.extras import not_installed
 from meshlib_adapters.providers.feed import log_failure
@@ -70,6 +71,7 @@ def build_providers(settings: Settings) -> list[Provider]:
             providers.append(
                 ContainerProvider(settings.docker or None, options=options, max_response=most)
             )
+    providers += [load_plugin("providers", name, _made) for name in settings.plugins.providers]
     if not providers:
         raise ConfigurationError("there is no provider of routes", hint=_NOTHING_TO_ASK)
     return providers
@@ -96,9 +98,7 @@ def given_providers(providers: Iterable[Provider] | None) -> tuple[Provider, ...
         )
     found = tuple(providers or ())
     for number, provider in enumerate(found):
-        if not callable(getattr(provider, "snapshots", None)) or not isinstance(
-            getattr(provider, "name", None), str
-        ):
+        if not _is_provider(provider):
             hint = "give instances, such as SwarmProvider()"
             raise ConfigurationError(
                 f"{provider!r} is not a provider", where=f"providers[{number}]", hint=hint
@@ -106,9 +106,23 @@ def given_providers(providers: Iterable[Provider] | None) -> tuple[Provider, ...
     return found
 
 
+def _is_provider(provider: object) -> bool:
+    return callable(getattr(provider, "snapshots", None)) and isinstance(
+        getattr(provider, "name", None), str
+    )
+
+
+def _made(factory: Callable[[], Provider]) -> Provider:
+    provider = factory()
+    if not _is_provider(provider):
+        raise ConfigurationError(f"it made {provider!r}, which is not a provider")
+    return provider
+
+
 def names_providers(settings: Settings) -> bool:
     """Whether `settings` name any provider."""
-    return bool(settings.services) or settings.docker is not None or settings.swarm is not None
+    named = bool(settings.services) or bool(settings.plugins.providers)
+    return named or settings.docker is not None or settings.swarm is not None
 
 
 async def first_snapshots(settings: Settings, *, wait: float = 10.0) -> Mesh:

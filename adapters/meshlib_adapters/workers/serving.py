@@ -92,7 +92,7 @@ def create_serving(mesh: Mesh, settings: Settings, totals: Totals, stop: anyio.E
     as another user.
     """
     if worker_count(settings) != 1 or settings.user or settings.group:
-        _check_strategies(mesh)
+        _check_strategies(mesh, settings.plugins.strategies)
         return InWorkers(mesh, settings, totals, stop)
     return InProcess(mesh, settings, totals)
 
@@ -102,14 +102,16 @@ def worker_count(settings: Settings) -> int:
     return settings.workers or len(os.sched_getaffinity(0))
 
 
-def _check_strategies(mesh: Mesh) -> None:
+def _check_strategies(mesh: Mesh, plugins: Sequence[str]) -> None:
+    known = {*STRATEGIES, *plugins}
     for route in mesh.routes:
-        if route.upstream is not None and route.upstream.strategy not in STRATEGIES:
+        if route.upstream is not None and route.upstream.strategy not in known:
             raise ConfigurationError(
                 f"the route {route.name} has the strategy {route.upstream.strategy} of this "
                 "program, which worker processes do not run",
                 where="workers",
-                hint="serve in this process: workers=1, without user and group",
+                hint="serve in this process: workers=1, without user and group; or install it and "
+                "name it in plugins.strategies",
             )
 
 

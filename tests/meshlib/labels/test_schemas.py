@@ -11,7 +11,7 @@ from meshlib.errors import ConfigurationError
 from meshlib.labels.hrm import LABEL, is_hrm_label, parse_labels
 from meshlib.labels.limits import LabelLimits
 from meshlib.labels.result import InternalPort, LabelResult, PublishedPort
-from meshlib.labels.schemas import is_routing_label, label_schema, read_labels
+from meshlib.labels.schemas import is_routing_label, label_schema, read_labels, schema_names
 from meshlib.model import Diagnostic, HostPath, Severity
 from meshlib.upstream_key import Transport
 
@@ -54,6 +54,11 @@ def test_which_labels_route() -> None:
     assert is_routing_label("test.other.")
     assert not is_routing_label("test.scripte")
     assert not is_hrm_label("test.scripted.x")
+
+
+def test_names_are_known() -> None:
+    assert "test.scripted" in schema_names()
+    assert "hrm" not in schema_names()
 
 
 def test_a_mapping_is_a_route() -> None:
