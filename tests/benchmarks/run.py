@@ -39,23 +39,27 @@ from tests.benchmarks.scenarios import SCENARIOS, Measure, Scenario
 from tests.benchmarks.termination import ENDING_PEERS, register_termination, tls_ready
 from tests.benchmarks.tls_peers import TLS_PEERS, tls_responds, tls_serving
 from tests.benchmarks.tls_scenarios import register_tls
+from tests.benchmarks.wsgi_peers import WSGI_PEERS, register_wsgi
 
 __all__ = ["main"]
 
 register_tls()
 register_termination()
 register_asgi()
+register_wsgi()
 
 _PEERS = {
     "http": PEERS,
     "passthrough": TLS_PEERS,
     "termination": ENDING_PEERS,
     "asgi": ASGI_PEERS,
+    "wsgi": WSGI_PEERS,
 }
 _READY: dict[str, Callable[[Site], bool]] = {
     "passthrough": lambda site: tls_responds(site.port),
     "termination": lambda site: tls_ready(site.port),
     "asgi": lambda site: responds(site.port, "/", SMALL_HOST),
+    "wsgi": lambda site: responds(site.port, "/", SMALL_HOST),
 }
 
 _DUTIES = (

@@ -95,8 +95,8 @@ class Scenario:
     peer anew each round.
 
     `kind`: what the peers do: HTTP, passing TLS through (`tls_peers`), ending it (`termination`),
-    HTTP in a server for applications (`asgi_peers`). `peers`: those of such a kind that has others
-    than the options name; a table's ratios are to the first of them.
+    HTTP in a server for applications (`asgi_peers`, `wsgi_peers`). `peers`: those of such a kind
+    that has others than the options name; a table's ratios are to the first of them.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Scenario:
     goals: tuple[Goal, ...] = ()
     routes: int = 10
     fresh: bool = False
-    kind: Literal["http", "passthrough", "termination", "asgi"] = "http"
+    kind: Literal["http", "passthrough", "termination", "asgi", "wsgi"] = "http"
     peers: tuple[str, ...] = ()
 
 

@@ -88,6 +88,16 @@ class Site:
         )
         return self.gateway
 
+    def alone(self) -> WSGIApplication:
+        """A gateway without an application, which has every host but the site's own."""
+        gateway = self.gateway = mesh_wsgi(mesh=self.mesh, settings=settings())
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            own = environ.get("HTTP_HOST") == "own.test"
+            return (self.plain if own else gateway)(environ, start_response)
+
+        return app
+
     def of_neither(self) -> WSGIApplication:
         """The same without a framework."""
         self.gateway = mesh_wsgi(self.plain, mesh=self.mesh, settings=settings())
@@ -104,7 +114,12 @@ def application() -> WSGIApplication:
     ROUTES has. With EARLY the gateway is started at once.
     """
     site = Site()
-    inner = {"flask": site.of_flask, "django": site.of_django, "neither": site.of_neither}
+    inner = {
+        "flask": site.of_flask,
+        "django": site.of_django,
+        "neither": site.of_neither,
+        "alone": site.alone,
+    }
     app = inner[os.environ.get("SITE", "neither")]()
     if os.environ.get("EARLY"):
         assert site.gateway is not None

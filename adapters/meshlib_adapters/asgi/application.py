@@ -21,12 +21,10 @@ from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.asgi.departures import Departures
 from meshlib_adapters.asgi.following import Following
 from meshlib_adapters.asgi.lifespan import serve_lifespan
-from meshlib_adapters.asgi.log_sink import LogSink, sink_of
 from meshlib_adapters.asgi.mounts import strip_mount
 from meshlib_adapters.asgi.pending import PendingReceive
 from meshlib_adapters.asgi.relay import relay_request
 from meshlib_adapters.asgi.responses import send_local
-from meshlib_adapters.asgi.routing import Routing
 from meshlib_adapters.asgi.scope import (
     ScopeReader,
     addresses_of,
@@ -37,12 +35,14 @@ from meshlib_adapters.asgi.types import ASGIApplication, Receive, Scope, Send
 from meshlib_adapters.asgi.websocket import relay_websocket
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.observe.log_sink import LogSink, sink_of
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
 from meshlib_adapters.proxy.local_responses import LocalResponse, local_error
 from meshlib_adapters.proxy.outcomes import PENDING
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.proxy.request_cache import RequestCache
+from meshlib_adapters.proxy.routing import Routing
 
 __all__ = ["MeshApp", "MeshMiddleware"]
 

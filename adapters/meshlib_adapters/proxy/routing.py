@@ -1,25 +1,28 @@
-"""`Routing`: the way of a request, for whoever has its scope or environ."""
+"""`Routing`: the way that a request took, for whoever has its scope or environ."""
 
 from __future__ import annotations
 
-from meshlib.decision import Forward, Redirect, Respond
+from meshlib.decision import Forward
+from meshlib.hook_values import Response
 from meshlib.model import Endpoint, Route, Upstream
 from meshlib_adapters.proxy.awaited import AwaitedExchange
+from meshlib_adapters.proxy.outcomes import Outcome
 
 __all__ = ["Routing"]
 
 
 class Routing:
-    """The way of one request: `scope["meshlib"]` and `environ["meshlib"]` of each that the mesh
-    serves (those of the application have none). For logs: nothing that is done to it has an effect.
+    """The way that a request took; `scope["meshlib"]` and `environ["meshlib"]` of each that the
+    mesh serves, while those of the application have none. For logs: nothing that is done to it has
+    an effect.
 
-    `decision` is there first; `endpoint` and `tries` follow while endpoints are asked, and are
-    final when the response is complete.
+    `decision` is there first (a hook's `Response` may take its place); `endpoint` and `tries`
+    follow while endpoints are asked, and are final when the response is complete.
     """
 
     __slots__ = ("_endpoint", "_exchange", "_tries", "decision")
 
-    def __init__(self, decision: Forward | Redirect | Respond, exchange: AwaitedExchange) -> None:
+    def __init__(self, decision: Forward | Outcome, exchange: AwaitedExchange) -> None:
         self.decision = decision
         self._exchange: AwaitedExchange | None = exchange
         self._endpoint: Endpoint | None = None
@@ -31,7 +34,8 @@ class Routing:
     @property
     def route(self) -> Route | None:
         """The route that matched; None where none did."""
-        return self.decision.route
+        decision = self.decision
+        return None if isinstance(decision, Response) else decision.route
 
     @property
     def upstream(self) -> Upstream | None:

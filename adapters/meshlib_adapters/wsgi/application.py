@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from email.utils import formatdate
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Final, Literal, TypeVar, TypeVarTuple
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from meshlib.client_claims import ForwardingPolicy
@@ -14,7 +14,7 @@ from meshlib.http1 import section_of
 from meshlib.mesh import Mesh
 from meshlib.messages import RequestHead
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.observe.access_log import AccessLog
+from meshlib_adapters.observe.log_sink import LogSink, sink_of
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.proxy.awaited import NoResponse
 from meshlib_adapters.proxy.local_responses import local_error
@@ -46,7 +46,8 @@ def mesh_wsgi(
     providers: Sequence[Provider] = (),
     settings: HTTPSettings | None = None,
     policy: ForwardingPolicy | None = None,
-    access_log: AccessLog | Callable[[str], None] | None = None,
+    access_log: LogSink | None = None,
+    access_format: Literal["json", "combined"] = "json",
     startup_wait: float = 10.0,
 ) -> WSGIGateway:
     """Put `mesh` in front of a WSGI application: `app.wsgi_app = mesh_wsgi(app.wsgi_app,
@@ -54,10 +55,12 @@ def mesh_wsgi(
 
     Requests for hosts of the mesh are proxied; all others reach `app` untouched. `providers` are
     followed from the first request on, which waits until each has delivered once, for
-    `startup_wait` seconds at most. `access_log` takes lines of JSON, or is a log made in the
-    process that serves. `ConfigurationError` for two providers of one name.
+    `startup_wait` seconds at most. `access_log` is a path, a stream or a function for lines about
+    each request, in `access_format` (`AccessLog`). `ConfigurationError` for two providers of one
+    name.
     """
-    return WSGIGateway(app, mesh, providers, settings, policy, access_log, startup_wait)
+    log = None if access_log is None else sink_of(access_log)
+    return WSGIGateway(app, mesh, providers, settings, policy, log, access_format, startup_wait)
 
 
 class WSGIGateway:
@@ -76,7 +79,8 @@ class WSGIGateway:
         providers: Sequence[Provider],
         settings: HTTPSettings | None,
         policy: ForwardingPolicy | None,
-        access_log: AccessLog | Callable[[str], None] | None,
+        write_log: Callable[[str], None] | None,
+        access_format: Literal["json", "combined"],
         startup_wait: float,
     ) -> None:
         self._app = app
@@ -84,7 +88,8 @@ class WSGIGateway:
         self._providers = tuple(providers)
         self._settings = settings or HTTPSettings()
         self._policy = policy or ForwardingPolicy()
-        self._access_log = access_log
+        self._write_log = write_log
+        self._access_format: Literal["json", "combined"] = access_format
         self._reader = EnvironReader(self._settings, self._policy)
         self._slot = ServingSlot(self._serving, startup_wait)
         check_providers(mesh, self._providers)
@@ -153,7 +158,14 @@ class WSGIGateway:
         return exchange
 
     def _serving(self) -> Serving:
-        return Serving(self._mesh, self._providers, self._settings, self._policy, self._access_log)
+        return Serving(
+            self._mesh,
+            self._providers,
+            self._settings,
+            self._policy,
+            self._write_log,
+            self._access_format,
+        )
 
     def _is_routed(self, environ: WSGIEnvironment) -> bool:
         # Of a request that we would refuse: whether any reading of it is for one of our routes.

@@ -14,13 +14,12 @@ from typing import Any, NamedTuple, TypeVar
 from wsgiref.types import WSGIEnvironment
 
 from meshlib.client_claims import Peer
-from meshlib.decision import Forward, Redirect, Respond
+from meshlib.decision import Forward, Respond
 from meshlib.errors import LimitExceeded, RequestHeadError
-from meshlib.hook_values import Response
 from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
 from meshlib_adapters.proxy.awaited import AwaitedExchange
-from meshlib_adapters.proxy.outcomes import PENDING
+from meshlib_adapters.proxy.outcomes import PENDING, Outcome
 from meshlib_adapters.proxy.routing import Routing
 from meshlib_adapters.upstream.messages import ForwardResponse
 from meshlib_adapters.wsgi.serving import Serving
@@ -159,10 +158,7 @@ class WaitingExchange:
             unknown = isinstance(otherwise, Respond) and otherwise.reason == "no_route"
             if unknown and not serving.knows_routes:  # unknown is not empty
                 otherwise = Respond(503, "no_route", 1)
-            if isinstance(otherwise, Response):
-                self._tell(Respond(otherwise.status, "hook"), exchange)
-            else:
-                self._tell(otherwise, exchange)
+            self._tell(otherwise, exchange)
             exchange.respond(otherwise)
             return await self._response()
         assert exchange.decision is not None
@@ -172,7 +168,7 @@ class WaitingExchange:
             return await self._response()
         return None if piece is None else await self._forward(*piece)
 
-    def _tell(self, decision: Forward | Redirect | Respond, exchange: AwaitedExchange) -> None:
+    def _tell(self, decision: Forward | Outcome, exchange: AwaitedExchange) -> None:
         self._routing = self._environ["meshlib"] = Routing(decision, exchange)
 
     async def _forward(self, piece: bytes, done: bool) -> Begun | None:

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import anyio
 
@@ -55,7 +55,8 @@ class Serving:
         providers: Sequence[Provider],
         settings: HTTPSettings,
         policy: ForwardingPolicy,
-        access_log: AccessLog | Callable[[str], None] | None,
+        write_log: Callable[[str], None] | None,
+        access_format: Literal["json", "combined"] = "json",
     ) -> None:
         self.left = False
         self.loop = _background.loop
@@ -64,7 +65,8 @@ class Serving:
         self._providers = tuple(providers)
         self._settings = settings
         self._policy = policy
-        self._log = access_log
+        self._write_log = write_log
+        self._access_format: Literal["json", "combined"] = access_format
         self._feed = Feed(mesh, self._providers, lambda name: None, _logger)
         self._tasks: list[asyncio.Task[None]] = []
         self._proxy: Proxy | None = None
@@ -139,12 +141,12 @@ class Serving:
         """Follow the providers; returns when each has delivered once, or after `startup_wait`
         seconds.
         """
-        log = self._log
+        write = self._write_log
         self._proxy = Proxy(
             self._mesh,
             self._settings,
             policy=self._policy,
-            access_log=AccessLog(log) if callable(log) else log,
+            access_log=None if write is None else AccessLog(write, form=self._access_format),
         )
         self._tasks = [asyncio.create_task(self._sweep())]
         if self._providers:

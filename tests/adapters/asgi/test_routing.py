@@ -15,7 +15,7 @@ from meshlib.decision import Forward, Redirect, Respond
 from meshlib.mesh import Mesh
 from meshlib.model import RedirectRule
 from meshlib_adapters.asgi import MeshApp, MeshMiddleware
-from meshlib_adapters.asgi.log_sink import sink_of
+from meshlib_adapters.observe.log_sink import sink_of
 from tests.support.asgi_raw import backend, responding
 
 pytestmark = pytest.mark.anyio

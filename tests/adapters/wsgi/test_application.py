@@ -22,7 +22,6 @@ import pytest
 from meshlib import ConfigurationError, Mesh, Redirect, Service, redirect
 from meshlib.model import Snapshot
 from meshlib_adapters.config.http import HTTPSettings
-from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.providers.provider import ProviderStatus
 from meshlib_adapters.proxy.awaited import NoResponse
 from meshlib_adapters.proxy.routing import Routing
@@ -446,8 +445,7 @@ def test_the_access_log_gets_its_lines(backend: Callable[..., Backend], gateway:
     (record,) = map(json.loads, lines)
     assert (record["target"], record["status"], record["client"]) == ("/x", 200, "127.0.0.1")
     lines.clear()
-    log = AccessLog(lines.append, form="combined")
-    app = gateway(backend(), access_log=log)
+    app = gateway(backend(), access_log=lines.append, access_format="combined")
     call(app, environ_of()).read()
     app.close()
     assert '"GET / HTTP/1.1" 200' in lines[0]
