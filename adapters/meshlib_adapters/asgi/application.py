@@ -68,9 +68,9 @@ class Options(TypedDict, total=False):
 class MeshApp:
     """An application that routes requests and WebSockets by the current table.
 
-    `providers` are followed from the server's lifespan start to its end, or from `async with app:`.
-    Where there is neither (a mounted application, a server without lifespan), they are followed
-    from the first request on, and a warning says so, once.
+    `mesh` is an attribute, too. `providers` are followed from the server's lifespan start to its
+    end, or within `async with app:`. Where there is neither (a mounted application, a server
+    without lifespan), they are followed from the first request on, and a warning says so, once.
 
     The client's address is what the server says in `scope["client"]`; trust proxies in one place
     only: switch the server's own reading of X-Forwarded-For off (uvicorn trusts 127.0.0.1 unless
@@ -95,7 +95,7 @@ class MeshApp:
         access_format: Literal["json", "combined"] = "json",
     ) -> None:
         self._app: ASGIApplication | None = None
-        self._mesh = mesh
+        self.mesh = mesh
         self._settings = settings or HTTPSettings()
         self._policy = policy or ForwardingPolicy()
         self._strip_prefix = strip_prefix
@@ -247,7 +247,7 @@ class MeshApp:
         await _deny(scope, receive, send, response)
 
     def _has_route(self, head: RequestHead) -> bool:
-        found = self._mesh.table.route(head)
+        found = self.mesh.table.route(head)
         return not (isinstance(found, Respond) and found.reason in _NOBODYS)
 
     def _is_routed(self, scope: Scope) -> bool:
@@ -271,7 +271,7 @@ class MeshApp:
                     self._close_proxy(proxy)
             write = self._write_log
             self.proxy = proxy = Proxy(
-                self._mesh,
+                self.mesh,
                 self._settings,
                 policy=self._policy,
                 access_log=None if write is None else AccessLog(write, form=self._access_format),

@@ -18,14 +18,15 @@ __all__ = ["Departures"]
 class Departures:
     """Has exchanges left whose clients have gone, of requests whose body is complete.
 
-    A task that asks `receive` costs more than a whole quick request. So a request gets one only
-    when its response is not complete after `PATIENCE` seconds, or at most twice that.
+    A task that asks `receive` costs nearly as much as a whole quick request. So a request gets one
+    only when its response is not complete after `patience` seconds, or at most twice that.
     """
 
-    PATIENCE: Final = 0.05
+    PATIENCE: Final = 0.25
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, patience: float = PATIENCE) -> None:
         self._loop = loop
+        self._patience = patience
         self._timer: asyncio.TimerHandle | None = None
         self._new: dict[AwaitedExchange, Receive] = {}
         self._old: dict[AwaitedExchange, Receive] = {}  # those that were there at the last tick
@@ -35,7 +36,7 @@ class Departures:
         """Leave the exchange when `receive` says that the client has gone, or raises."""
         self._new[exchange] = receive
         if self._timer is None:
-            self._timer = self._loop.call_later(self.PATIENCE, self._tick)
+            self._timer = self._loop.call_later(self._patience, self._tick)
 
     def unwatch(self, exchange: AwaitedExchange) -> asyncio.Task[None] | None:
         """Start no task any more; to be called when the exchange is over. Returns the one that was
@@ -50,7 +51,7 @@ class Departures:
             self._tasks[exchange] = task = self._loop.create_task(_leave(exchange, receive))
             task.add_done_callback(exchange.watch)
         self._old, self._new = self._new, {}
-        self._timer = self._loop.call_later(self.PATIENCE, self._tick) if self._old else None
+        self._timer = self._loop.call_later(self._patience, self._tick) if self._old else None
 
 
 async def _leave(exchange: AwaitedExchange, receive: Receive) -> None:

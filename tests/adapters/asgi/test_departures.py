@@ -12,6 +12,8 @@ from meshlib_adapters.proxy.awaited import AwaitedExchange
 
 pytestmark = pytest.mark.anyio
 
+_PATIENCE = 0.02
+
 
 @pytest.fixture
 def anyio_backend() -> str:
@@ -35,7 +37,7 @@ def made() -> tuple[Exchange, AwaitedExchange]:
 
 
 async def test_a_quick_request_starts_no_task() -> None:
-    departures = Departures(asyncio.get_running_loop())
+    departures = Departures(asyncio.get_running_loop(), _PATIENCE)
     asked = 0
 
     async def receive() -> Any:
@@ -48,18 +50,18 @@ async def test_a_quick_request_starts_no_task() -> None:
         departures.watch(exchange, receive)
         assert departures.unwatch(exchange) is None
     assert asyncio.all_tasks() == before
-    await asyncio.sleep(3 * departures.PATIENCE)
+    await asyncio.sleep(3 * _PATIENCE)
     assert not asked
     assert asyncio.all_tasks() == before
 
 
 async def test_a_client_that_goes_in_the_course_of_a_long_one_is_noticed() -> None:
-    departures = Departures(asyncio.get_running_loop())
+    departures = Departures(asyncio.get_running_loop(), _PATIENCE)
     messages: asyncio.Queue[Any] = asyncio.Queue()
     messages.put_nowait({"type": "http.request"})
     seen, exchange = made()
     departures.watch(exchange, messages.get)
-    await asyncio.sleep(3 * departures.PATIENCE)
+    await asyncio.sleep(3 * _PATIENCE)
     assert messages.empty()
     assert not seen.left
     messages.put_nowait({"type": "http.disconnect"})
@@ -71,14 +73,14 @@ async def test_a_client_that_goes_in_the_course_of_a_long_one_is_noticed() -> No
 
 
 async def test_a_server_that_fails_is_a_client_that_has_gone() -> None:
-    departures = Departures(asyncio.get_running_loop())
+    departures = Departures(asyncio.get_running_loop(), _PATIENCE)
 
     async def receive() -> Any:
         raise OSError("the server's own")
 
     seen, exchange = made()
     departures.watch(exchange, receive)
-    await asyncio.sleep(3 * departures.PATIENCE)
+    await asyncio.sleep(3 * _PATIENCE)
     assert seen.left
     task = departures.unwatch(exchange)
     assert task is not None
