@@ -24,6 +24,8 @@ __all__ = [
     "Peer",
     "Trusted",
     "added_fields",
+    "claimed_address",
+    "claimed_secure",
     "client_address",
     "is_loop",
     "is_secure",
@@ -77,6 +79,9 @@ _X_FORWARDED: Final = frozenset(
 
 # received-by of Via (RFC 9110 7.6.3): a token, or a host with a port.
 _PSEUDONYM: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z:\[\]]+")
+
+# What some proxies write in X-Forwarded-For: "192.0.2.1:4711", "[2001:db8::1]:4711".
+_WITH_PORT: Final = re.compile(r"\[([^\[\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 # Our own name in Via this many times means that we talk to ourselves; chains of a few gateways are
 # normal.
@@ -156,28 +161,45 @@ def is_secure(fields: FieldSection, peer: Peer) -> bool:
     """
     if not peer.trusted or b"x-forwarded-proto" not in fields.names:
         return peer.scheme == "https"
-    return fields.get_all(b"x-forwarded-proto")[-1].rpartition(b",")[2].strip().lower() in (
-        b"https",
-        b"wss",
-    )
+    return claimed_secure(fields.get_all(b"x-forwarded-proto"))
+
+
+def claimed_secure(values: Sequence[bytes]) -> bool:
+    """Return whether the values of a request's X-Forwarded-Proto, one at least, say TLS: the last
+    one counts, which the nearest proxy wrote.
+    """
+    return values[-1].rpartition(b",")[2].strip().lower() in (b"https", b"wss")
 
 
 def client_address(fields: FieldSection, peer: Peer, policy: ForwardingPolicy) -> str:
-    """The address of the client that asks: the peer's, or, where that is a trusted proxy, the last
-    one in X-Forwarded-For that is not a trusted proxy too.
+    """The address of the client that asks: the peer's, or, where that is a trusted proxy, what
+    `claimed_address` finds in X-Forwarded-For.
+    """
+    if not peer.trusted:
+        return peer.address
+    return claimed_address(fields.get_all(b"x-forwarded-for"), peer, policy)
 
-    A claim that is not an IP address ends the search: what stands before it may be anybody's word.
+
+def claimed_address(values: Sequence[bytes], peer: Peer, policy: ForwardingPolicy) -> str:
+    """The address of the client of a trusted peer, by the values of X-Forwarded-For: the last one
+    that is not a trusted proxy; the first one if all are; the peer's if there is none. Ports are
+    left out, and empty elements do not count (RFC 9110 5.6.1).
+
+    "" where a claim that is not an IP address comes first: the client is not known then, for what
+    stands before may be anybody's word, and a proxy's address would have it pass for that proxy.
     """
     address = peer.address
-    if not peer.trusted:
-        return address
-    chain = b",".join(fields.get_all(b"x-forwarded-for")).split(b",")
-    for claimed in reversed(chain):
+    for claimed in reversed(b",".join(values).split(b",")):
+        text = claimed.strip(b" \t").decode("ascii", "replace")
+        if not text:
+            continue
+        match = _WITH_PORT.fullmatch(text)
+        if match is not None:
+            text = match[1] or match[2]
         try:
-            found = str(ipaddress.ip_address(claimed.strip().decode("ascii", "replace")))
+            address = str(ipaddress.ip_address(text))
         except ValueError:
-            return address
-        address = found
+            return ""
         if not is_trusted(address, policy.trusted_proxies):
             break
     return address

@@ -17,6 +17,8 @@ _PAIR: Final = re.compile(
     rb"[ \t]*(?P<name>%b)=(?P<value>%b|\"(?:[^\"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x1f\x7f])*\")"
     rb"[ \t]*" % (_TOKEN, _TOKEN)
 )
+# An element of the list, as far as the next comma that is not in quotation marks.
+_ELEMENT: Final = re.compile(rb"(?:[^\",]|\"(?:[^\"\\]|\\.)*\")*", re.DOTALL)
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f:.]+")
 _ESCAPED: Final = re.compile(rb"\\(.)")
 # `for` with a port: "192.0.2.1:4711", "[2001:db8::1]:4711", "[2001:db8::1]".
@@ -25,38 +27,29 @@ _NODE: Final = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9A-Za-z_.-]+)?|([0-9.]+):
 
 class Hop(NamedTuple):
     """The claims of one proxy: `address` is the text of `for` without brackets and port (it may be
-    "unknown", a name that is nobody's, or "" for none), `proto` is in lower case ("": none).
+    "unknown", a name that is nobody's, or "" for none), `proto` is in lower case ("": none). Both
+    are "" where the claims could not be read.
     """
 
     address: str
     proto: str
 
 
+_UNREADABLE: Final = Hop("", "")
+
+
 def forwarded_hops(values: Sequence[bytes]) -> tuple[Hop, ...]:
     """The hops in the values of a request's Forwarded fields, in their order: the last one is the
-    claim of the proxy that is nearest.
+    claim of the proxy that is nearest. Empty elements are none, and empty pairs say nothing
+    (RFC 9110 5.6.1, RFC 7239 4).
 
-    () when any of it is malformed: after a quotation mark that is not closed nobody can tell who
-    wrote what.
+    An element that is malformed is a hop that claims nothing, and so is, whole, a value with a
+    quotation mark that is not closed: nobody can tell who wrote what in it. Neither takes anything
+    from the hops behind it, which others wrote.
     """
-    text = b",".join(values)
     hops: list[Hop] = []
-    at = 0
-    while at < len(text):
-        found: dict[bytes, str] = {}
-        while True:
-            pair = _PAIR.match(text, at)
-            if pair is None:
-                return ()
-            found.setdefault(pair["name"].lower(), _unquoted(pair["value"]))
-            at = pair.end()
-            if text[at : at + 1] != b";":
-                break
-            at += 1
-        if at < len(text) and text[at : at + 1] != b",":
-            return ()
-        at += 1
-        hops.append(Hop(_address(found.get(b"for", "")), found.get(b"proto", "").lower()))
+    for value in values:
+        hops += _hops_of(value)
     return tuple(hops)
 
 
@@ -72,6 +65,38 @@ def x_forwarded(values: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     if hops[-1].proto in ("http", "https"):
         pairs.append((b"x-forwarded-proto", hops[-1].proto.encode()))
     return pairs
+
+
+def _hops_of(value: bytes) -> list[Hop]:
+    hops: list[Hop] = []
+    at = 0
+    while at <= len(value):
+        element = _ELEMENT.match(value, at)
+        assert element is not None  # it may be empty
+        at = element.end()
+        if at < len(value) and value[at : at + 1] != b",":
+            return [_UNREADABLE]
+        at += 1
+        if element[0].strip(b" \t"):
+            hops.append(_hop_of(element[0]))
+    return hops
+
+
+def _hop_of(element: bytes) -> Hop:
+    found: dict[bytes, str] = {}
+    at = 0
+    while at <= len(element):
+        pair = _PAIR.match(element, at)
+        if pair is not None:
+            found.setdefault(pair["name"].lower(), _unquoted(pair["value"]))
+            at = pair.end()
+        else:
+            while element[at : at + 1] in (b" ", b"\t"):
+                at += 1
+        if at < len(element) and element[at : at + 1] != b";":
+            return _UNREADABLE
+        at += 1
+    return Hop(_address(found.get(b"for", "")), found.get(b"proto", "").lower())
 
 
 def _unquoted(value: bytes) -> str:

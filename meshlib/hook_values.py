@@ -106,8 +106,8 @@ class Request:
 
     @property
     def address(self) -> str:
-        """IP address of the client: behind trusted proxies the one that these claim, as
-        `client_claims.client_address`.
+        """IP address of the client: behind trusted proxies the one that these claim, "" where the
+        claim cannot be read, as `client_claims.client_address`.
         """
         return client_address(self.head.fields, self.client, self._policy)
 

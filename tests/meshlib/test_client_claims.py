@@ -12,6 +12,8 @@ from meshlib.client_claims import (
     ForwardingPolicy,
     Peer,
     added_fields,
+    claimed_address,
+    claimed_secure,
     client_address,
     is_loop,
     is_secure,
@@ -22,6 +24,8 @@ from meshlib.forwarding import request_fields
 from meshlib.http1 import parse_fields, parse_request_head
 from tests.support.forwarding import CLIENT, PROXY, head, named, sent
 from tests.support.networks import parse_networks
+
+TEN = tuple(parse_networks(["10.0.0.0/8"]))
 
 
 def test_via_names_the_version() -> None:
@@ -261,6 +265,58 @@ def test_whether_a_request_came_over_tls(
 
 
 @pytest.mark.parametrize(
+    ("values", "address"),
+    [
+        ([b"6.6.6.6:1234"], "6.6.6.6"),
+        ([b"[2001:db8::1]:4711"], "2001:db8::1"),
+        ([b"[2001:db8::1]"], "2001:db8::1"),
+        ([b"192.0.2.7:99, 10.0.0.3:80"], "192.0.2.7"),
+        ([b"192.0.2.7, , \t,"], "192.0.2.7"),
+        ([b"", b"192.0.2.7", b""], "192.0.2.7"),
+        ([b"odd\x00", b"192.0.2.7"], "192.0.2.7"),
+        ([], "10.0.0.1"),
+        ([b"", b" , "], "10.0.0.1"),
+    ],
+)
+def test_an_address_is_read_from_all_that_proxies_write(values: list[bytes], address: str) -> None:
+    peer, policy = Peer("10.0.0.1", "http", 80, True), ForwardingPolicy(trusted_proxies=TEN)
+    assert claimed_address(values, peer, policy) == address
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"6.6.6.6, odd",
+        b"6.6.6.6, unknown, 10.0.0.3",
+        b"192.0.2.7:",
+        b"192.0.2.7:http",
+        b"[192.0.2.7",
+        b"[]",
+        b"1.2.3:80",
+        b"192.0.2.7\n",
+        b"\xff",
+    ],
+)
+def test_a_client_that_cannot_be_read_has_no_address(value: bytes) -> None:
+    """Above all not that of a proxy, which may be allowed more than others."""
+    peer, policy = Peer("10.0.0.1", "http", 80, True), ForwardingPolicy(trusted_proxies=TEN)
+    assert claimed_address([value], peer, policy) == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "secure"),
+    [
+        ([b"https"], True),
+        ([b"http", b"WSS "], True),
+        ([b"https, http"], False),
+        ([b"https", b"odd"], False),
+    ],
+)
+def test_the_last_claim_of_tls_counts(values: list[bytes], secure: bool) -> None:
+    assert claimed_secure(values) is secure
+
+
+@pytest.mark.parametrize(
     ("peer", "claim", "address"),
     [
         (Peer("192.0.2.1", "http", 80), b"X-Forwarded-For: 6.6.6.6\r\n", "192.0.2.1"),
@@ -271,13 +327,14 @@ def test_whether_a_request_came_over_tls(
             b"X-Forwarded-For: 6.6.6.6, 192.0.2.7\r\nX-Forwarded-For: 10.9.9.9\r\n",
             "192.0.2.7",
         ),
-        (Peer("10.0.0.1", "http", 80, True), b"X-Forwarded-For: 6.6.6.6, odd\r\n", "10.0.0.1"),
         (Peer("10.0.0.1", "http", 80, True), b"X-Forwarded-For: 10.0.0.3\r\n", "10.0.0.3"),
+        (Peer("10.0.0.1", "http", 80, True), b"X-Forwarded-For: 6.6.6.6:80\r\n", "6.6.6.6"),
+        (Peer("10.0.0.1", "http", 80, True), b"X-Forwarded-For: 6.6.6.6, odd\r\n", ""),
     ],
 )
 def test_the_client_behind_proxies_is_whom_the_first_untrusted_one_is(
     peer: Peer, claim: bytes, address: str
 ) -> None:
     fields = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + claim + b"\r\n").fields
-    policy = ForwardingPolicy(trusted_proxies=tuple(parse_networks(["10.0.0.0/8"])))
+    policy = ForwardingPolicy(trusted_proxies=TEN)
     assert client_address(fields, peer, policy) == address

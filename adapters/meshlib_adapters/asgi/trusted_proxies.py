@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from meshlib.client_claims import ForwardingPolicy, Peer, client_address, is_secure
-from meshlib.errors import ConfigurationError, ProtocolError
+from meshlib.client_claims import ForwardingPolicy, Peer, claimed_address, claimed_secure
+from meshlib.errors import ConfigurationError
 from meshlib.forwarded import x_forwarded
-from meshlib.http1 import section_of
 from meshlib_adapters.asgi.scope import peer_of
 from meshlib_adapters.asgi.types import ASGIApplication, Receive, Scope, Send
 from meshlib_adapters.config.readers import read_proxies
 
 __all__ = ["TrustedProxies"]
 
+_FOR: Final = b"x-forwarded-for"
+_PROTO: Final = b"x-forwarded-proto"
 _FORWARDED: Final = (b"forwarded",)
-_X_FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto")
+_X_FORWARDED: Final = (_FOR, _PROTO)
 
 
 class TrustedProxies:
@@ -27,8 +28,9 @@ class TrustedProxies:
 
     They are read from X-Forwarded-For and X-Forwarded-Proto or, with `forwarded`, from Forwarded
     alone (RFC 7239): name the one that your proxy writes, for it passes the other one on as the
-    client sent it. The client is the last address that is not a trusted proxy; its port is 0. The
-    fields stay as they came. Raises `ConfigurationError`.
+    client sent it. The client is the last address that is not a trusted proxy; its port is 0.
+    `client` is None where a trusted proxy claims something that is no address ("unknown") or cannot
+    be read. The fields stay as they came. Raises `ConfigurationError`.
     """
 
     def __init__(
@@ -52,18 +54,23 @@ class TrustedProxies:
 
     def _claims(self, scope: Scope, peer: Peer) -> Scope:
         wanted = _FORWARDED if self._forwarded else _X_FORWARDED
-        pairs = [(name, value) for name, value in scope["headers"] if name.lower() in wanted]
+        # The values as the server has them, each line by itself: what a client puts into the first
+        # ones must not void the last one, which the proxy wrote.
+        pairs = [
+            (name.lower(), value) for name, value in scope["headers"] if name.lower() in wanted
+        ]
         if self._forwarded:
             pairs = x_forwarded([value for _, value in pairs])
-        try:
-            fields = section_of(pairs)
-        except ProtocolError:
-            return {}
         changes: Scope = {}
-        address = client_address(fields, peer, self._policy)
+        address = claimed_address(
+            [value for name, value in pairs if name == _FOR], peer, self._policy
+        )
         if address != peer.address:
-            changes["client"] = (address, 0)
-        scheme = "https" if is_secure(fields, peer) else "http"
-        if scheme != peer.scheme:
-            changes["scheme"] = scheme if scope["type"] == "http" else scheme.replace("http", "ws")
+            changes["client"] = (address, 0) if address else None
+        protos = [value for name, value in pairs if name == _PROTO]
+        if protos:
+            scheme = "https" if claimed_secure(protos) else "http"
+            if scheme != peer.scheme:
+                websocket = scope["type"] == "websocket"
+                changes["scheme"] = scheme.replace("http", "ws") if websocket else scheme
         return changes
