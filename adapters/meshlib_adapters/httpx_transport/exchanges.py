@@ -74,7 +74,7 @@ class ClientExchange:
         self._stage_began = self._body_sent = self._started
         self._sender: asyncio.Task[None] | None = None
         self._began = False
-        self._ended = False
+        self._ended = self._cut = False
         self._who = request.authority.decode("ascii", "replace")
 
     async def respond(self, decision: TableDecision) -> ClientResponse:
@@ -102,6 +102,8 @@ class ClientExchange:
             if found is not None or local is None:
                 raise (found or RequestFailure("ReadError", failure.reason)) from None
             return self._local(local, settled)
+        if self._ended:
+            raise _closed()  # what there was of the response is lost
         self._began = True
         body = await self._exchange.read() if self._exchange.complete else None
         facts = self._facts("", settled)
@@ -124,7 +126,7 @@ class ClientExchange:
         """The next bytes of the body; b"" at its end."""
         try:
             async with asyncio.timeout(self._request.time_outs.read):
-                return await self._exchange.read()
+                data = await self._exchange.read()
         except TimeoutError:
             raise RequestFailure(
                 "ReadTimeout", f"{self._who} sent nothing more of the response"
@@ -132,6 +134,9 @@ class ClientExchange:
         except NoResponse as failure:
             found = self._failed(failure.reason)
             raise (found or RequestFailure("ReadError", failure.reason)) from None
+        if self._cut and not data:
+            raise _closed()
+        return data
 
     @property
     def ended(self) -> bool:
@@ -151,6 +156,7 @@ class ClientExchange:
         if self._ended:
             return
         self._ended = True
+        self._cut = not self._exchange.all_read  # bytes that nobody has read yet are lost
         if not self._exchange.ended:
             self._exchange.leave()
         self._exchange.close()
@@ -200,7 +206,9 @@ class ClientExchange:
             exchange.refuse(error.status_hint, error.reason)
             return
         if not fields.content_length and not fields.chunked:
-            exchange.start(done=True)
+            await _check_empty(body, fields.content_length)
+            if not exchange.ended:
+                exchange.start(done=True)
             return
         if isinstance(body, bytes):
             if fields.content_length is not None and len(body) != fields.content_length:
@@ -295,6 +303,10 @@ class ClientExchange:
         return left
 
 
+def _closed() -> RequestFailure:
+    return RequestFailure("ReadError", "the client was closed")
+
+
 async def _parts(body: bytes) -> AsyncIterator[bytes]:
     for at in range(0, len(body), _PART):
         yield body[at : at + _PART]
@@ -307,7 +319,17 @@ async def _close_body(body: Body) -> None:
         await close()
 
 
-def _wrong_length(size: int, length: int) -> RequestFailure:
-    return RequestFailure(
-        "LocalProtocolError", f"a body of {size} bytes where Content-Length is {length}"
-    )
+async def _check_empty(body: Body, length: int | None) -> None:
+    # Before anything is sent: a body that the head leaves no room for must not get lost.
+    if isinstance(body, bytes):
+        if body:
+            raise _wrong_length(len(body), length)
+        return
+    async for data in body:
+        if data:
+            raise _wrong_length(len(data), length)
+
+
+def _wrong_length(size: int, length: int | None) -> RequestFailure:
+    where = "without Content-Length" if length is None else f"where Content-Length is {length}"
+    return RequestFailure("LocalProtocolError", f"a body of {size} bytes {where}")

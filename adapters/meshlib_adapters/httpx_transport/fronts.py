@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from types import ModuleType
@@ -160,8 +160,8 @@ class SyncFront:
     def __init__(self, mesh: Mesh, otherwise: Any, **options: Unpack[Options]) -> None:
         self._paths = _paths(mesh, options)
         self._background = BackgroundLoop("meshlib httpx")
-        self._lock = threading.Lock()
         self._otherwise = otherwise
+        self._inner: dict[int, Any] = {}  # by process: a forked one has the parent's, too
 
     def start(self) -> None:
         """Follow the providers, and begin with `otherwise`."""
@@ -181,18 +181,29 @@ class SyncFront:
             raise _error(self.library, failure, request) from None
         if found is not None:
             return self._response(found, request)
-        with self._lock:
-            if self._otherwise is None:
-                self._otherwise = self.library.HTTPTransport()
-        return self._otherwise.handle_request(request)
+        return self._passing_on().handle_request(request)
 
     def close(self) -> None:
         """Close the connections, follow no more, and end the thread."""
         if self._background.running:
             self._background.call(self._paths.close)
             self._background.close()
+        for transport in (self._inner.pop(os.getpid(), None), self._otherwise):
+            if transport is not None:
+                transport.close()
+
+    def _passing_on(self) -> Any:
         if self._otherwise is not None:
-            self._otherwise.close()
+            return self._otherwise
+        process = os.getpid()
+        inner = self._inner.get(process)
+        if inner is None:
+            # Without a lock, which might have been held when the process was forked.
+            made = self.library.HTTPTransport()
+            inner = self._inner.setdefault(process, made)
+            if inner is not made:
+                made.close()
+        return inner
 
     async def _ask(self, request: Any, body: bytes) -> ClientResponse | None:
         routed = await self._paths.route(request, body)

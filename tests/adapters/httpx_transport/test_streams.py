@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import httpx
 import pytest
 
-from tests.support.backend import Backend, Peer, responding
+from tests.support.backend import OK, Backend, Peer, responding
 from tests.support.http2_backend import Server, serving
 from tests.support.httpx_clients import LIBRARIES, async_client, mesh_of
 
@@ -103,6 +103,31 @@ async def test_a_body_of_another_length_than_it_says(
         with pytest.raises(httpx.LocalProtocolError, match="where Content-Length is 5"):
             await client.post("http://orders/", content=b"123456", headers=length)
     assert orders.requests == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [({"Content-Length": "0"}, "where Content-Length is 0"), ({}, "without Content-Length")],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_body_that_the_head_has_no_room_for(
+    backend: MakeBackend, library: str, headers: dict[str, str], said: str, streamed: bool
+) -> None:
+    module = LIBRARIES[library][0]
+    orders = backend()
+
+    def request_with(content: object) -> httpx.Request:
+        request: httpx.Request = module.Request("POST", "http://orders/", content=content)
+        for name in ("Content-Length", "Transfer-Encoding"):
+            request.headers.pop(name, None)
+        request.headers.update(headers)
+        return request
+
+    async with async_client(mesh_of({"orders": [orders]}), library) as client:
+        with pytest.raises(module.LocalProtocolError, match=f"a body of 5 bytes {said}"):
+            await client.send(request_with(parts(b"", b"12345") if streamed else b"12345"))
+        assert (await client.send(request_with(parts(b"") if streamed else b""))).text == "ok"
+    assert len(orders.requests) == 1
 
 
 async def test_what_a_body_raises_is_raised(backend: MakeBackend) -> None:
@@ -229,6 +254,27 @@ async def test_a_client_that_is_closed_ends_what_is_read(backend: MakeBackend) -
         await response.aread()
     await response.aclose()
     assert await asyncio.to_thread(orders.ended) == "reset"
+
+
+async def test_what_is_lost_of_a_response_when_the_client_is_closed_is_no_end_of_it(
+    backend: MakeBackend,
+) -> None:
+    def in_two_parts(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(OK[:-2])
+        orders.wait(lambda: begun.is_set())
+        peer.send(OK[-2:])
+
+    begun = asyncio.Event()
+    orders = backend(in_two_parts)
+    client = async_client(mesh_of({"orders": [orders]}))
+    response = await client.send(client.build_request("GET", "http://orders/"), stream=True)
+    begun.set()
+    await asyncio.sleep(0.2)  # the rest is there, and nobody has read it
+    await client.aclose()
+    with pytest.raises(httpx.ReadError, match="closed"):
+        await response.aread()
+    await response.aclose()
 
 
 @pytest.mark.parametrize(

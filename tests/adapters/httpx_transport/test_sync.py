@@ -312,3 +312,48 @@ def test_a_forked_process_has_connections_of_its_own(backend: MakeBackend) -> No
         assert os.waitpid(child, 0)[1] == 0
         assert client.get("http://orders/").text == "ok"
     assert len(orders.peers) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_what_a_forked_process_passes_on_has_connections_of_its_own(backend: MakeBackend) -> None:
+    elsewhere = backend()
+    url = f"http://127.0.0.1:{elsewhere.port}/"
+    with sync_client(Mesh()) as client:
+        assert client.get(url).text == "ok"
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                if client.get(url).text == "ok":
+                    client.close()
+                    status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert client.get(url).text == "ok"
+    assert [len(peer.requests) for peer in elsewhere.peers] == [2, 1]
+
+
+def test_threads_that_pass_on_at_once_share_a_transport(
+    monkeypatch: pytest.MonkeyPatch, backend: MakeBackend
+) -> None:
+    both = threading.Barrier(2, timeout=5)
+    closed: list[object] = []
+
+    class Slow(httpx.HTTPTransport):
+        def __init__(self) -> None:
+            super().__init__()
+            both.wait()
+
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    monkeypatch.setattr(httpx, "HTTPTransport", Slow)
+    elsewhere = backend()
+    with sync_client(Mesh()) as client, ThreadPoolExecutor(2) as threads:
+        url = f"http://127.0.0.1:{elsewhere.port}/"
+        found = list(threads.map(lambda number: client.get(url).text, range(2)))
+        assert found == ["ok", "ok"]
+        assert len(closed) == 1
+    assert len(closed) == 2
