@@ -174,7 +174,9 @@ class MeshApp:
             # What is not ours costs nothing here, and leaves nothing behind.
             await self._app(scope, receive, send)
             return
-        exchange = self._exchange(peer, scope)
+        proxy = self._shared()
+        exchange = self._exchange(proxy, peer, scope)
+        ahead: PendingReceive | None = None
         routing: Routing | None = None
         self.exchanges.add(exchange)
         try:
@@ -216,11 +218,12 @@ class MeshApp:
             again = exchange.close()
             if routing is not None:
                 routing.conclude()
-            if again and len(self._spare) < _SPARE:
+            if ahead is not None:
+                ahead.close()
+            if again and proxy is self.proxy and len(self._spare) < _SPARE:
                 self._spare.append(exchange)
 
-    def _exchange(self, peer: Peer, scope: Scope) -> _ScopedExchange:
-        proxy = self._shared()
+    def _exchange(self, proxy: Proxy, peer: Peer, scope: Scope) -> _ScopedExchange:
         if self._spare:
             exchange = self._spare.pop()
             exchange.renew(peer)

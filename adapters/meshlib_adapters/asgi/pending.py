@@ -21,6 +21,8 @@ class PendingReceive:
     def __init__(self, exchange: AwaitedExchange, receive: Receive) -> None:
         self._exchange = exchange
         self._receive = receive
+        # Like a method of the server's: that is how it is known (`server_fields`).
+        self.__self__: object = getattr(receive, "__self__", None)
         self._kept: deque[Message] = deque()
         self._reading: asyncio.Task[Message] | None = None
 
