@@ -8,11 +8,11 @@ Pure, and checked where they are made: a name or a value that no field may have 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
 from meshlib.client_claims import ForwardingPolicy, Peer, client_address, is_secure
-from meshlib.decision import Decision
+from meshlib.decision import Decision, Respond
 from meshlib.errors import ConfigurationError
 from meshlib.messages import RequestHead
 
@@ -65,7 +65,7 @@ class Request:
     end of its connection. `state` is a place for hooks to leave something for those behind them.
     """
 
-    __slots__ = ("_policy", "added", "client", "decision", "head", "state")
+    __slots__ = ("_decide", "_policy", "added", "client", "decision", "head", "state")
 
     def __init__(
         self,
@@ -73,7 +73,9 @@ class Request:
         client: Peer,
         decision: Decision,
         policy: ForwardingPolicy | None = None,
+        decide: Callable[[RequestHead], Decision] | None = None,
     ) -> None:
+        self._decide = decide
         self.head = head
         self.client = client
         self.decision = decision
@@ -115,6 +117,14 @@ class Request:
     def secure(self) -> bool:
         """Whether the client used TLS, as `client_claims.is_secure`."""
         return is_secure(self.head.fields, self.client)
+
+    def at(self, host: str) -> Decision:
+        """The decision for this request if it had asked for `host`: what a hook returns to send it
+        there. The endpoint still sees the host that the client asked for.
+        """
+        if self._decide is None:
+            return Respond(404, "no_route")
+        return self._decide(self.head._replace(authority=host.encode("ascii", "replace")))
 
     def field(self, name: str) -> str | None:
         """The first value of the field `name` in any case, one that a hook has added before others;

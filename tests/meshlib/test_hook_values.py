@@ -11,6 +11,7 @@ from meshlib.decision import Respond
 from meshlib.errors import ConfigurationError
 from meshlib.hook_values import Changes, Request, Response
 from meshlib.http1 import parse_request_head
+from meshlib.messages import RequestHead
 from tests.support.networks import parse_networks
 
 HEAD = parse_request_head(
@@ -46,6 +47,18 @@ def test_fields_are_found_in_any_case_and_added_ones_first() -> None:
     asked.added = ((b"X-Other", b"1"), (b"X-User", b"anna"))
     assert asked.field("x-user") == "anna"
     assert asked.field("x-\u20ac") is None
+
+
+def test_a_request_knows_where_it_would_go_by_another_host() -> None:
+    decided: list[bytes] = []
+
+    def decide(head: RequestHead) -> Respond:
+        decided.append(head.authority + head.target)
+        return Respond(503, "no_endpoint")
+
+    assert request(decide=decide).at("b.example.com") == Respond(503, "no_endpoint")
+    assert decided == [b"b.example.com/cart?id=1"]
+    assert request().at("b.example.com") == Respond(404, "no_route")
 
 
 def test_a_response_has_the_type_of_its_body() -> None:

@@ -1,1 +1,1 @@
-"""Hooks on their way to the processes that serve."""
+"""Hooks that people use, each a class of its own module, and their way to workers."""

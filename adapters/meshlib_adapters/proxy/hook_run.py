@@ -12,16 +12,18 @@ import logging
 from collections.abc import Awaitable, Coroutine
 from typing import Any, Final, NamedTuple, Protocol
 
-from meshlib.client_claims import ForwardingPolicy
+from meshlib.client_claims import ForwardingPolicy, is_secure
 from meshlib.decision import Decision, Forward, Redirect, Respond
 from meshlib.errors import ConfigurationError
 from meshlib.hook_values import Changes, Request, Response
-from meshlib.hooks import Hook, Hooks
+from meshlib.hooks import Hook
 from meshlib.http1 import BodyKind
 from meshlib.http2.sections import PairSection
+from meshlib.mesh import Mesh
 from meshlib.messages import FieldSection, RequestHead
 from meshlib.model import RedirectRule
 from meshlib.redirects import location
+from meshlib.table.settled import settled
 from meshlib_adapters.proxy.changed_heads import changed_response, lines_of, without_fields
 from meshlib_adapters.proxy.exchange_state import State
 from meshlib_adapters.proxy.front import Front
@@ -67,7 +69,7 @@ class HookTerms(NamedTuple):
     before a request together, and for all behind it.
     """
 
-    hooks: Hooks
+    mesh: Mesh
     policy: ForwardingPolicy
     request_cache: RequestCache
     time_out: float
@@ -96,9 +98,9 @@ class HookRun:
         assert head is not None
         self._terms = terms
         self._exchange = exchange
-        self._request = Request(head, exchange.front.peer, decision, terms.policy)
+        self._request = Request(head, exchange.front.peer, decision, terms.policy, self._decide)
         self._names: tuple[str, ...] = ()
-        self._queue: list[Hook] = list(terms.hooks.before.hooks)
+        self._queue: list[Hook] = list(terms.mesh.hooks.before.hooks)
         self._afters: tuple[Hook, ...] = ()
         self._task: asyncio.Task[None] | None = None
         # Of a response that waits: itself, what is known of its body, its pieces so far.
@@ -106,6 +108,11 @@ class HookRun:
 
     def __repr__(self) -> str:
         return f"<HookRun {self._request!r} waiting={len(self._queue)}>"
+
+    def _decide(self, head: RequestHead) -> Decision:
+        table = self._terms.mesh.table
+        secure = is_secure(head.fields, self._exchange.front.peer)
+        return settled(table, head, table.route(head), secure=secure)
 
     def cancel(self) -> None:
         """Nobody wants the request any more."""
@@ -145,7 +152,7 @@ class HookRun:
         # here.
         if not isinstance(decision, Forward):
             return True
-        named = self._terms.hooks.named
+        named = self._terms.mesh.hooks.named
         for name in decision.route.options.hooks:
             if name not in named:
                 _logger.error("the hook %s is not in this process, so its route is closed", name)
@@ -216,7 +223,7 @@ class HookRun:
         exchange.head = head = request.head
         if request.added:
             self._add_fields(head, decision)
-        self._afters = self._terms.hooks.afters(self._names)
+        self._afters = self._terms.mesh.hooks.afters(self._names)
         if self._afters:
             exchange.on_response = exchange.request.on_response = self.on_response
         return None

@@ -79,10 +79,10 @@ class ProxyHooks:
 
     def __init__(self, terms: HookTerms) -> None:
         self._terms = terms
-        self._spawner = Spawner(terms.hooks, terms.time_out)
+        self._spawner = Spawner(terms.mesh.hooks, terms.time_out)
 
     def __repr__(self) -> str:
-        return f"<ProxyHooks {self._terms.hooks!r}>"
+        return f"<ProxyHooks {self._terms.mesh.hooks!r}>"
 
     def begin(self, exchange: HookedExchange, decision: Decision) -> Outcome | Pending | None:
         """Call the hooks for the request whose head the exchange has; as `Exchange.route`."""

@@ -75,7 +75,7 @@ class Proxy:
         self.requests = 0
         self.debug = wanted()  # asked for once: requests do not look at the log
         self.hooks = ProxyHooks(
-            HookTerms(mesh.hooks, self.policy, self.request_cache, self.settings.hooks, self.loop)
+            HookTerms(mesh, self.policy, self.request_cache, self.settings.hooks, self.loop)
         )
         # Whether a request is to be told of, or shown to hooks: one look for both.
         self.attentive = self.debug or mesh.hooks.serving

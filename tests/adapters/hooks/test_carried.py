@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def test_a_module_is_found_where_the_supervisor_finds_it(
 ) -> None:
     (tmp_path / "own_hooks.py").write_text("def auth(request):\n    return None\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    import own_hooks  # type: ignore[import-not-found]
+    own_hooks = importlib.import_module("own_hooks")
 
     hooks = Hooks()
     hooks.before(own_hooks.auth)
