@@ -18,6 +18,7 @@ from typing import Final
 from wsproto import ConnectionType
 from wsproto.connection import Connection
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from meshlib.messages import RequestHead
@@ -149,10 +150,12 @@ async def _from_client(exchange: AwaitedExchange, frames: Connection, receive: R
         try:
             if message["type"] == "websocket.disconnect":
                 code = message.get("code") or 1000
-                # 1006 is never sent: it tells of no close at all (RFC 6455 7.4.1). 1005 makes
-                # wsproto write one without a code, which is what the client has sent.
+                # Neither is ever sent: 1006 tells of no close at all, 1005 of one without a code
+                # (RFC 6455 7.4.1), as which wsproto writes the member of its enumeration.
                 if code == 1006:
                     code = 1001
+                elif code == 1005:
+                    code = CloseReason.NO_STATUS_RCVD
                 if exchange.upgraded:
                     exchange.send_tunnel(
                         frames.send(
