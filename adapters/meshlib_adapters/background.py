@@ -8,13 +8,17 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple
+from concurrent.futures import CancelledError, Future
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, TypeVarTuple
 
 __all__ = ["BackgroundLoop"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+_Last: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+
+_Started: TypeAlias = "Future[tuple[asyncio.AbstractEventLoop, asyncio.Future[_Last | None]]]"
 
 # Held for a moment by the first call in a forked process.
 _forked: Final = threading.Lock()
@@ -25,7 +29,7 @@ _left_behind: Final[list[_Running]] = []
 
 class _Running(NamedTuple):
     loop: asyncio.AbstractEventLoop
-    stop: asyncio.Event
+    stop: asyncio.Future[_Last | None]
     thread: threading.Thread
 
 
@@ -55,45 +59,58 @@ class BackgroundLoop:
         with self._lock:
             return self._started().loop
 
-    def call(self, function: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
-        """Run `function(*args)` in the loop, and return or raise what it does.
+    def call(
+        self,
+        function: Callable[[*Ts], Coroutine[Any, Any, T]],
+        *args: *Ts,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> T:
+        """Run `function(*args)` in the loop, and return or raise what it does. `loop`: only in this
+        one, and not in another that was started since.
 
         A caller that is interrupted (KeyboardInterrupt) cancels it. `RuntimeError` when called in
         the loop's own thread, which would wait for itself; `concurrent.futures.CancelledError` when
-        `close` ends it.
+        `close` ends it, or has ended `loop`.
         """
-        future = self.begin(function, *args)
+        future = self.begin(function, *args, loop=loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
 
-    def begin(self, function: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> Future[T]:
+    def begin(
+        self,
+        function: Callable[[*Ts], Coroutine[Any, Any, T]],
+        *args: *Ts,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> Future[T]:
         """Begin what `call` does, and return its future, whose `cancel` cancels it."""
         self._notice_fork()
         with self._lock:  # so that `close` finds it begun, and cancels it, or not at all
+            if loop is not None and (self._running is None or self._running.loop is not loop):
+                raise CancelledError
             running = self._started()
             if running.thread is threading.current_thread():
                 raise RuntimeError("this is the background loop's own thread: await instead")
             return asyncio.run_coroutine_threadsafe(function(*args), running.loop)
 
-    def close(self) -> None:
-        """Cancel what still runs, and end the thread. Harmless when there is none; the next `call`
-        starts another.
+    def close(self, last: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+        """Cancel what still runs, run `last`, and end the thread. Harmless when there is none; the
+        next `call` starts another.
         """
         self._notice_fork()
         with self._lock:
             running, self._running = self._running, None
             if running is not None:
-                running.loop.call_soon_threadsafe(running.stop.set)
+                running.loop.call_soon_threadsafe(running.stop.set_result, last)
         if running is not None:
             running.thread.join()
 
     def _started(self) -> _Running:
         running = self._running
         if running is None:
-            started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+            started: _Started = Future()
             thread = threading.Thread(target=_run, args=(started,), name=self._name, daemon=True)
             thread.start()
             self._running = running = _Running(*started.result(), thread)
@@ -111,11 +128,18 @@ class BackgroundLoop:
                 self._process = os.getpid()
 
 
-def _run(started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+def _run(started: _Started) -> None:
     async def serve() -> None:
-        stop = asyncio.Event()
-        started.set_result((asyncio.get_running_loop(), stop))
-        await stop.wait()
+        loop = asyncio.get_running_loop()
+        stop: asyncio.Future[_Last | None] = loop.create_future()
+        started.set_result((loop, stop))
+        last = await stop
+        if last is not None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await last()
 
     try:
         with asyncio.Runner() as runner:

@@ -6,7 +6,7 @@ import importlib
 
 from meshlib.errors import ConfigurationError
 
-__all__ = ["install", "load", "not_installed"]
+__all__ = ["install", "load", "missing", "not_installed"]
 
 
 def install(extra: str) -> str:
@@ -21,13 +21,21 @@ def load(module: str, name: str, extra: str) -> object:
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if not extra or missing in ("", "meshlib", "meshlib_adapters"):
+        if not extra or _library(error) in ("", "meshlib", "meshlib_adapters"):
             raise
-        message = f"{name} needs {missing}, which is not installed; write: {install(extra)}"
-        raise ModuleNotFoundError(message, name=error.name) from error
+        raise missing(name, error, extra) from error
+
+
+def missing(name: str, error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
+    """The same `error`, with the command to write for what is called `name`."""
+    message = f"{name} needs {_library(error)}, which is not installed; write: {install(extra)}"
+    return ModuleNotFoundError(message, name=error.name)
 
 
 def not_installed(what: str, error: ImportError, extra: str, where: str) -> ConfigurationError:
     """The mistake of asking, at `where`, for `what` while `extra` is missing."""
     return ConfigurationError(f"{what} is not installed: {error}", where=where, hint=install(extra))
+
+
+def _library(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]

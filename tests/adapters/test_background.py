@@ -41,6 +41,22 @@ def test_a_call_after_the_end_starts_another_loop() -> None:
         loop.close()
 
 
+def test_a_call_into_a_loop_that_has_ended_starts_no_other() -> None:
+    loop = BackgroundLoop()
+    first = loop.loop
+    assert loop.call(thread_of, 1, loop=first)[0] == 1
+    loop.close()
+    with pytest.raises(CancelledError):
+        loop.call(thread_of, 2, loop=first)
+    assert not loop.running
+    loop.call(thread_of, 3)
+    try:
+        with pytest.raises(CancelledError):
+            loop.call(thread_of, 4, loop=first)
+    finally:
+        loop.close()
+
+
 def test_a_call_raises_what_its_function_raises() -> None:
     async def fail() -> None:
         raise KeyError("of the function")
@@ -132,6 +148,28 @@ def test_the_end_cancels_what_still_runs() -> None:
     assert ended.is_set()
     with pytest.raises(CancelledError):
         outcome.result()
+
+
+def test_the_last_call_runs_when_nothing_else_does() -> None:
+    loop = BackgroundLoop()
+    begun = threading.Event()
+    order: list[str] = []
+
+    async def wait() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            order.append("cancelled")
+
+    async def last() -> None:
+        order.append("last")
+
+    loop.begin(wait)
+    assert begun.wait(5)
+    loop.close(last)
+    loop.close(last)
+    assert order == ["cancelled", "last"]
 
 
 def test_what_is_begun_can_be_cancelled() -> None:

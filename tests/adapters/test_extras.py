@@ -96,6 +96,9 @@ def test_transports_of_clients_without_their_extra_say_what_to_install() -> None
     program = "from meshlib_adapters.httpx_transport import MeshTransport"
     said = run(program_without({"httpx"}, program))
     assert f"MeshTransport needs httpx, which is not installed; write: {install('httpx')}" in said
+    program = "from meshlib_adapters.httpx_transport.for_httpx2 import MeshTransport"
+    said = run(program_without({"httpx2"}, program))
+    assert f"MeshTransport needs httpx2, which is not installed; write: {install('httpx2')}" in said
 
 
 def test_a_name_is_loaded_from_its_module() -> None:

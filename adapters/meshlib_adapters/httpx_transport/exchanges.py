@@ -15,6 +15,7 @@ from meshlib_adapters.httpx_transport.requests import (
     Body,
     ClientRequest,
     RequestFailure,
+    closed,
     failure_of,
 )
 from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
@@ -57,7 +58,8 @@ class ClientResponse(NamedTuple):
 
 
 class ClientExchange:
-    """One exchange: `respond` once, then `read` until b"", and `close` in any case.
+    """One exchange: `respond` once, then `read` until b"", and `close` in any case, all of
+    them in `loop`.
 
     All raise `RequestFailure`, and what the request's body raises. `on_end` is called at the end.
     """
@@ -65,11 +67,11 @@ class ClientExchange:
     def __init__(
         self, proxy: Proxy, request: ClientRequest, on_end: Callable[[ClientExchange], None]
     ) -> None:
-        self._loop = proxy.loop
+        self.loop = proxy.loop
         self._request = request
         self._on_end = on_end
         self._exchange = AwaitedExchange(proxy, request.peer)
-        self._started = self._loop.time()
+        self._started = self.loop.time()
         self._stage = ""
         self._stage_began = self._body_sent = self._started
         self._sender: asyncio.Task[None] | None = None
@@ -103,7 +105,7 @@ class ClientExchange:
                 raise (found or RequestFailure("ReadError", failure.reason)) from None
             return self._local(local, settled)
         if self._ended:
-            raise _closed()  # what there was of the response is lost
+            raise closed()  # what there was of the response is lost
         self._began = True
         body = await self._exchange.read() if self._exchange.complete else None
         facts = self._facts("", settled)
@@ -135,7 +137,7 @@ class ClientExchange:
             found = self._failed(failure.reason)
             raise (found or RequestFailure("ReadError", failure.reason)) from None
         if self._cut and not data:
-            raise _closed()
+            raise closed()
         return data
 
     @property
@@ -198,7 +200,7 @@ class ClientExchange:
     async def _start(self) -> None:
         exchange, request = self._exchange, self._request
         # Hooks have had a time of their own.
-        self._started = self._stage_began = self._body_sent = self._loop.time()
+        self._started = self._stage_began = self._body_sent = self.loop.time()
         fields, body = request.head.fields, request.body
         try:
             exchange.check_body(fields.content_length or 0)
@@ -227,7 +229,7 @@ class ClientExchange:
             await self._send_parts(body)
         finally:
             await _close_body(body)
-        self._body_sent = self._loop.time()
+        self._body_sent = self.loop.time()
 
     async def _send_parts(self, body: AsyncIterable[bytes]) -> None:
         exchange = self._exchange
@@ -244,23 +246,30 @@ class ClientExchange:
             except LimitExceeded as error:
                 exchange.refuse(error.status_hint, error.reason)
                 return
-            await self._send_part(data, done=size == length)
+            # In parts, so that the time for one does not depend on how much is given at once.
+            for at in range(0, len(data), _PART):
+                await self._wait_until_taken()
+                last = size == length and at + _PART >= len(data)
+                await exchange.send(data[at : at + _PART], done=last)
+        await self._wait_until_taken()
         if length is None:
-            await self._send_part(b"", done=True)
+            await exchange.send(b"", done=True)
         elif size < length:
             raise _wrong_length(size, length)
 
-    async def _send_part(self, data: bytes, *, done: bool) -> None:
-        if not data and not done:
-            return  # it would be the last chunk
-        try:
-            async with asyncio.timeout(self._request.time_outs.write):
-                await self._exchange.sendable.wait()
-        except TimeoutError:
-            raise RequestFailure(
-                "WriteTimeout", f"{self._who} took nothing more of the request"
-            ) from None
-        await self._exchange.send(data, done=done)
+    async def _wait_until_taken(self) -> None:
+        exchange = self._exchange
+        taken = exchange.sendable
+        while not taken.is_set():
+            # Nobody could take it before there is a connection.
+            connected = exchange.stage == "H"
+            try:
+                async with asyncio.timeout(self._request.time_outs.write):
+                    await taken.wait()
+            except TimeoutError:
+                if connected and exchange.stage == "H":
+                    message = f"{self._who} took nothing more of the request"
+                    raise RequestFailure("WriteTimeout", message) from None
 
     # The time until the response.
 
@@ -280,7 +289,7 @@ class ClientExchange:
     def _time_left(self) -> float | None:
         """Seconds until the time-out of what is waited for now; None: it has none."""
         exchange, limits = self._exchange, self._request.time_outs
-        now, stage = self._loop.time(), exchange.stage
+        now, stage = self.loop.time(), exchange.stage
         if stage != self._stage:
             self._stage_began = self._started if not self._stage else now
             self._stage = stage
@@ -301,10 +310,6 @@ class ClientExchange:
         if left <= 0.001:
             raise RequestFailure(kind, f"{self._who} {what} within {limit:g} s")
         return left
-
-
-def _closed() -> RequestFailure:
-    return RequestFailure("ReadError", "the client was closed")
 
 
 async def _parts(body: bytes) -> AsyncIterator[bytes]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import ClassVar, Self, Unpack
 
-import httpx2
-
+import meshlib_adapters.extras as extras
 from meshlib.mesh import Mesh
 from meshlib_adapters.httpx_transport.fronts import (
     AsyncBody,
@@ -15,6 +14,11 @@ from meshlib_adapters.httpx_transport.fronts import (
     SyncBody,
     SyncFront,
 )
+
+try:
+    import httpx2
+except ModuleNotFoundError as error:
+    raise extras.missing("MeshTransport", error, "httpx2") from error
 
 __all__ = ["MeshTransport", "SyncMeshTransport"]
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError
 from types import ModuleType
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, NamedTuple, TypedDict, TypeVar, TypeVarTuple, Unpack
 
 import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from meshlib.client_claims import ForwardingPolicy
 from meshlib.mesh import Mesh
@@ -17,10 +19,13 @@ from meshlib_adapters.background import BackgroundLoop
 from meshlib_adapters.config.http import HTTPSettings
 from meshlib_adapters.httpx_transport.exchanges import ClientExchange, ClientResponse
 from meshlib_adapters.httpx_transport.paths import MeshPaths
-from meshlib_adapters.httpx_transport.requests import RequestFailure
+from meshlib_adapters.httpx_transport.requests import RequestFailure, closed
 from meshlib_adapters.providers.provider import Provider
 
 __all__ = ["AsyncBody", "AsyncFront", "Options", "SyncBody", "SyncFront"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Options(TypedDict, total=False):
@@ -135,18 +140,20 @@ class SyncBody:
         exchange = self._exchange
         try:
             while not exchange.ended:
-                data = self._background.call(exchange.read)
+                data = _call(self._background, exchange.loop, exchange.read)
                 if not data:
                     return
                 yield data
-            raise RequestFailure("ReadError", "the client was closed")
+            raise closed()
         except RequestFailure as failure:
             raise self._error(failure) from None
 
     def close(self) -> None:
         """Read no more; an endpoint that sends more is cut off."""
-        if not self._exchange.ended:
-            self._background.call(self._exchange.close)
+        exchange = self._exchange
+        if not exchange.ended:
+            with contextlib.suppress(CancelledError):  # the client was closed, and all of it ended
+                self._background.call(exchange.close, loop=exchange.loop)
 
 
 class SyncFront:
@@ -174,7 +181,7 @@ class SyncFront:
         body = _body_of(request, self.library)
         try:
             if isinstance(body, bytes):
-                found = self._background.call(self._ask, request, body)
+                found = _call(self._background, None, self._ask, request, body)
             else:
                 found = self._ask_with_parts(request)
         except RequestFailure as failure:
@@ -186,8 +193,7 @@ class SyncFront:
     def close(self) -> None:
         """Close the connections, follow no more, and end the thread."""
         if self._background.running:
-            self._background.call(self._paths.close)
-            self._background.close()
+            self._background.close(self._paths.close)  # nothing begins any more in between
         for transport in (self._inner.pop(os.getpid(), None), self._otherwise):
             if transport is not None:
                 transport.close()
@@ -212,25 +218,32 @@ class SyncFront:
     def _ask_with_parts(self, request: Any) -> ClientResponse | None:
         # The request's body is the caller's iterator, and runs in the caller's thread.
         background = self._background
-        routed = background.call(self._paths.route, request, b"")
+        asking = _call(background, None, self._begin, request)
+        if asking is None:
+            return None
+        loop = asking.responding.get_loop()
+        try:
+            for data in request.stream:
+                try:
+                    _call(background, loop, asking.giving.send, data)
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    break  # nobody wants more of it; the response says why
+            return _call(background, loop, asking.finish)
+        except BaseException:
+            with contextlib.suppress(CancelledError):  # the client was closed, and all of it ended
+                background.call(asking.give_up, loop=loop)
+            raise
+
+    async def _begin(self, request: Any) -> _Asking | None:
+        routed = await self._paths.route(request, b"")
         if routed is None:
             return None
         giving, taking = anyio.create_memory_object_stream[bytes](0)
         routed = routed._replace(request=routed.request._replace(body=taking))
-        responding = background.begin(routed.respond)
-        try:
-            for data in request.stream:
-                try:
-                    background.call(giving.send, data)
-                except anyio.BrokenResourceError:
-                    break  # nobody wants more of it; the response says why
-            background.call(giving.aclose)
-            return responding.result()
-        except BaseException:
-            background.call(_give_up, responding)
-            raise
-        finally:
-            giving.close()
+        responding = asyncio.create_task(routed.respond())
+        asking = _Asking(giving, taking, responding)
+        responding.add_done_callback(asking.note_end)
+        return asking
 
     def _response(self, found: ClientResponse, request: Any) -> Any:
         library = self.library
@@ -245,9 +258,41 @@ class SyncFront:
         )
 
 
-async def _give_up(responding: Future[ClientResponse]) -> None:
-    if not responding.cancel() and responding.done() and responding.exception() is None:
-        await responding.result().exchange.close()
+class _Asking(NamedTuple):
+    # A request whose body comes from another thread; both belong to the loop.
+    giving: MemoryObjectSendStream[bytes]
+    taking: MemoryObjectReceiveStream[bytes]
+    responding: asyncio.Task[ClientResponse]
+
+    def note_end(self, task: asyncio.Task[ClientResponse]) -> None:
+        # When the client was closed, nobody is left who asks why, or ends the body.
+        if task.cancelled() or task.exception() is not None:
+            self.taking.close()
+            self.giving.close()
+
+    async def finish(self) -> ClientResponse:
+        self.giving.close()
+        return await self.responding
+
+    async def give_up(self) -> None:
+        # A body that ended before its request did would be taken for a whole one.
+        self.responding.cancel()
+        await asyncio.wait({self.responding})
+        if not self.responding.cancelled() and self.responding.exception() is None:
+            await self.responding.result().exchange.close()
+        self.giving.close()
+
+
+def _call(
+    background: BackgroundLoop,
+    loop: asyncio.AbstractEventLoop | None,
+    function: Callable[[*Ts], Coroutine[Any, Any, T]],
+    *args: *Ts,
+) -> T:
+    try:
+        return background.call(function, *args, loop=loop)
+    except CancelledError:
+        raise closed() from None
 
 
 def _paths(mesh: Mesh, options: Options) -> MeshPaths:

@@ -21,6 +21,7 @@ __all__ = [
     "KnownFields",
     "RequestFailure",
     "TimeOuts",
+    "closed",
     "failure_of",
     "host_of_url",
     "request_of",
@@ -47,6 +48,11 @@ class RequestFailure(Exception):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+def closed() -> RequestFailure:
+    """The failure of a request whose client was closed meanwhile."""
+    return RequestFailure("ReadError", "the client was closed")
 
 
 class TimeOuts(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import httpx
 import pytest
+from anyio.streams.memory import MemoryObjectSendStream
 
 import meshlib
 from meshlib.mesh import Mesh
@@ -103,6 +104,32 @@ def test_what_a_body_raises_is_raised(backend: MakeBackend) -> None:
         with pytest.raises(KeyError, match="of the program"):
             client.post("http://orders/", content=failing())
         assert client.get("http://orders/").text == "ok"
+
+
+def test_a_body_is_ended_in_the_loop_and_never_before_its_request(
+    backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    close = MemoryObjectSendStream.close
+
+    def noting(stream: MemoryObjectSendStream[bytes]) -> None:
+        threads.append(threading.current_thread().name)
+        close(stream)
+
+    def failing() -> Iterator[bytes]:
+        yield b"first"
+        orders.wait(lambda: any(peer.raw for peer in orders.peers))
+        raise KeyError("of the program")
+
+    monkeypatch.setattr(MemoryObjectSendStream, "close", noting)
+    orders = backend()
+    with sync_client(mesh_of({"orders": [orders]})) as client:
+        with pytest.raises(KeyError, match="of the program"):
+            client.post("http://orders/", content=failing())
+        assert orders.ended()
+        assert orders.requests == []
+        assert client.post("http://orders/", content=iter([b"whole"])).text == "ok"
+    assert set(threads) == {"meshlib httpx"}
 
 
 def test_an_early_response_ends_the_body(backend: MakeBackend) -> None:
@@ -209,6 +236,44 @@ def test_a_client_that_is_closed_ends_what_is_read(backend: MakeBackend) -> None
     with pytest.raises(httpx.ReadError, match="closed"):
         response.read()
     response.close()
+
+
+def test_a_client_that_is_closed_while_it_sends(backend: MakeBackend) -> None:
+    def closing() -> Iterator[bytes]:
+        yield b"first"
+        transport.close()
+        yield b"second"
+
+    transport = SyncMeshTransport(mesh_of({"orders": [backend()]}))
+    request = httpx.Request("POST", "http://orders/", content=closing())
+    with pytest.raises(httpx.ReadError, match="the client was closed"):
+        transport.handle_request(request)
+
+
+def test_a_client_that_is_closed_while_threads_use_it(backend: MakeBackend) -> None:
+    transport = SyncMeshTransport(mesh_of({"orders": [backend()]}))
+    done = threading.Event()
+
+    def ask(number: int) -> set[str]:
+        found = set()
+        while not done.is_set():
+            content = b"of bytes" if number % 2 else (PART for _ in range(4))
+            try:
+                request = httpx.Request("POST", "http://orders/", content=content)
+                response = transport.handle_request(request)
+                found.add(response.read().decode())
+            except httpx.ReadError:
+                found.add("ReadError")
+        return found
+
+    with ThreadPoolExecutor(4) as threads:
+        asking = [threads.submit(ask, number) for number in range(4)]
+        for _ in range(20):
+            time.sleep(0.03)
+            transport.close()
+        done.set()
+        assert set().union(*[one.result() for one in asking]) <= {"ok", "ReadError"}
+    transport.close()
 
 
 def test_many_threads(backend: MakeBackend, library: str) -> None:

@@ -118,6 +118,58 @@ async def test_sending(backend: MakeBackend, library: str) -> None:
         done.set()
 
 
+async def test_the_time_for_sending_begins_with_a_connection(
+    backend: MakeBackend, library: str
+) -> None:
+    async def large() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield bytes(1 << 16)
+
+    module = LIBRARIES[library][0]
+    limits = _of(library, connect=0.5, pool=0.5, write=SHORT)
+    with blackhole() as port:
+        async with async_client(mesh_of({"orders": [port]}), library, timeout=limits) as client:
+            with lasting(0.5, 5), pytest.raises(module.ConnectTimeout):
+                await client.post("http://orders/", content=large())
+
+    orders, settings = backend(silent), quick(max_requests_per_endpoint=1)
+    mesh = mesh_of({"orders": [orders]})
+    async with async_client(mesh, library, timeout=limits, settings=settings) as client:
+        first = asyncio.ensure_future(client.get("http://orders/"))
+        await asyncio.to_thread(orders.wait, lambda: len(orders.requests) == 1)
+        with lasting(0.5, 5), pytest.raises(module.PoolTimeout):
+            await client.post("http://orders/", content=large())
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+
+async def test_the_time_for_sending_does_not_depend_on_how_much_is_given_at_once(
+    backend: MakeBackend,
+) -> None:
+    size = 24 << 20
+
+    def steady(peer: Peer) -> None:
+        peer.read_head()
+        for _ in range(24):
+            peer.read(1 << 20)
+            time.sleep(0.04)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        peer.read_rest()
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.sleep(0.1)  # there is a connection
+        yield bytes(size - 2)
+        yield b"x"
+
+    limits = httpx.Timeout(5.0, write=0.25)
+    length = {"Content-Length": str(size)}
+    async with async_client(mesh_of({"orders": [backend(steady)]}), timeout=limits) as client:
+        response = await client.post("http://orders/", content=whole(), headers=length)
+        assert response.text == "ok"
+
+
 async def test_the_time_for_reading_begins_when_the_request_was_sent(backend: MakeBackend) -> None:
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(4):
