@@ -125,8 +125,9 @@ class UpstreamRequest:
         state = self.state
         # Most requests of a connection go where the last one went.
         if state is None or state.upstream is not upstream or state.closed:
+            if state is not None and state.own is not None:  # whose responses were timed
+                self.on_response = self._receiver.on_response
             self.state = state = self._upstreams.state(upstream)
-            self.on_response = self._receiver.on_response
         message = self.message
         self._idempotent = message.head.method in IDEMPOTENT
         self._bound = preferred
