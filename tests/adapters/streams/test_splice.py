@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -248,6 +249,26 @@ def test_an_idle_connection_is_given_up(run: Run, ends: MakeEnds, one: str, othe
             close(a)
             with contextlib.suppress(OSError):
                 assert await a_reader.read() == b""
+
+    run(main())
+
+
+@pytest.mark.parametrize(("one", "other"), ALL)
+def test_what_comes_while_the_time_runs_out_counts(
+    run: Run, ends: MakeEnds, one: str, other: str
+) -> None:
+    async def main() -> None:
+        async with ends() as made:
+            a, (_, a_writer) = await made.make(one)
+            b, (b_reader, _) = await made.make(other)
+            splicing = asyncio.create_task(splice(a, b, idle=0.2))
+            await asyncio.sleep(0.02)
+            a_writer.write(b"?")
+            time.sleep(0.25)  # noqa: ASYNC251  the loop is busy: both are there in one round
+            assert await b_reader.readexactly(1) == b"?"
+            await sent(a_writer, b"!")
+            assert await b_reader.readexactly(1) == b"!"
+            assert await splicing == Spliced(2, 0, "idle_timeout")
 
     run(main())
 
