@@ -18,16 +18,22 @@ from meshlib.decision import Forward, Respond
 from meshlib.errors import LimitExceeded, RequestHeadError
 from meshlib.messages import RequestHead
 from meshlib.proxy_protocol import ProxyAddress
-from meshlib_adapters.proxy.awaited import AwaitedExchange
+from meshlib_adapters.proxy.awaited import AwaitedExchange, NoResponse
 from meshlib_adapters.proxy.outcomes import PENDING, Outcome
 from meshlib_adapters.proxy.routing import Routing
 from meshlib_adapters.upstream.messages import ForwardResponse
 from meshlib_adapters.wsgi.serving import Serving
 from meshlib_adapters.wsgi.upload import Upload
 
-__all__ = ["Begun", "WaitingExchange"]
+__all__ = ["Begun", "CutResponse", "WaitingExchange"]
 
 T = TypeVar("T")
+
+
+class CutResponse(NoResponse, ConnectionError):
+    """The response ended before it was whole. As an error of the connection it has servers cut
+    theirs: Werkzeug ends a response in chunks as if it were whole upon all other errors.
+    """
 
 
 class Begun(NamedTuple):
@@ -40,8 +46,8 @@ class Begun(NamedTuple):
 
 class WaitingExchange:
     """Forwards one request: `open`, then `for` over the body, unless it has `ended`, and `close` in
-    any case. `open` and the body raise `NoResponse` as `AwaitedExchange` does. `environ` gets its
-    `Routing`.
+    any case. `open` raises `NoResponse` as `AwaitedExchange` does; the body raises `CutResponse` in
+    its place, and for a request's body that goes wrong. `environ` gets its `Routing`.
 
     `has_gone` says whether the client has; it is asked about once a second, and ends the exchange.
     The request's body is read while the endpoint takes it, also after the response has begun; but a
@@ -112,12 +118,15 @@ class WaitingExchange:
         if self._closed:
             raise StopIteration
         data = None
-        while data is None:
-            piece = None
-            if self._wants_more and self._upload is not None:
-                piece = self._read(self._upload)
-            data = self._wait(self._pull(piece))
-            self._wants_more = data is None
+        try:
+            while data is None:
+                piece = None
+                if self._wants_more and self._upload is not None:
+                    piece = self._read(self._upload)
+                data = self._wait(self._pull(piece))
+                self._wants_more = data is None
+        except (NoResponse, RequestHeadError) as error:
+            raise CutResponse(error.reason) from error
         if not data:
             self._closed = True
             raise StopIteration

@@ -26,8 +26,9 @@ _HOP: Final = frozenset(
         b"upgrade",
     }
 )
-# gunicorn writes these whatever the application says, and there would be two of each.
-_WRITTEN_BY_GUNICORN: Final = _HOP | {b"date", b"server"}
+# These servers write Date and Server whatever the application says, and there would be two of each.
+_WRITERS: Final = ("gunicorn/", "Werkzeug/")
+_WRITTEN_BY_THEM: Final = _HOP | {b"date", b"server"}
 # Content-Length of a 304 tells the length of what is not sent; servers take it for the body's.
 _LENGTH: Final = frozenset({b"content-length"})
 
@@ -53,7 +54,7 @@ def respond_local(
 
 def _dropped(environ: WSGIEnvironment) -> frozenset[bytes]:
     software = str(environ.get("SERVER_SOFTWARE"))
-    return _WRITTEN_BY_GUNICORN if software.startswith("gunicorn/") else _HOP
+    return _WRITTEN_BY_THEM if software.startswith(_WRITERS) else _HOP
 
 
 def _start(

@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio
 import pytest
+from werkzeug.serving import make_server
 
 from meshlib import ConfigurationError, Mesh, Redirect, Service, redirect
 from meshlib.model import Snapshot
@@ -28,6 +29,7 @@ from meshlib_adapters.proxy.routing import Routing
 from meshlib_adapters.wsgi import WSGIGateway, mesh_wsgi
 from tests.architecture.tree import ROOT, source_environment
 from tests.support.backend import OK, Backend, Peer, Script, responding
+from tests.support.client import Client, get
 from tests.support.wsgi_calls import Called, call, environ_of
 
 Make = Callable[..., WSGIGateway]
@@ -248,6 +250,29 @@ def test_an_upstream_that_ends_behind_its_head_is_a_502(
             called.read()
     else:
         assert called.status == 502
+
+
+def test_a_cut_response_does_not_look_complete_under_werkzeug(
+    backend: Callable[..., Backend], gateway: Make
+) -> None:
+    """Which ends a response in chunks upon an exception, but for errors of the connection."""
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n")
+
+    server = make_server("127.0.0.1", 0, gateway(backend(script)), threaded=True)
+    serving = threading.Thread(target=server.handle_request)
+    serving.start()
+    client = Client(("127.0.0.1", server.server_port))
+    client.send(get())
+    received = client.read_rest()
+    client.close()
+    serving.join(10)
+    server.server_close()
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert not received.endswith(b"0\r\n\r\n")
+    assert received.count(b"\r\nDate: ") == 1
 
 
 def test_a_silent_upstream_times_out(backend: Callable[..., Backend], gateway: Make) -> None:

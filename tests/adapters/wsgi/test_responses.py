@@ -28,6 +28,7 @@ def started(wire: bytes, environ: dict[str, Any]) -> Started:
     [
         ("waitress", ["date", "server", "proxy", "set-cookie"]),
         ("gunicorn/27.0.1", ["proxy", "set-cookie"]),
+        ("Werkzeug/3.1.3", ["proxy", "set-cookie"]),
         (None, ["date", "server", "proxy", "set-cookie"]),
     ],
 )
