@@ -11,7 +11,7 @@ def test_nothing_is_asked_for_by_default() -> None:
 
 
 def test_what_two_services_have_to_agree_on() -> None:
-    options = RouteOptions("SID", True, True, "max-age=5", ("stack:blog",))
+    options = RouteOptions("SID", True, True, "max-age=5", ("stack:blog",), hooks=("auth",))
     assert options.shared() == {
         "sticky cookie": "SID",
         "forwarded-for": True,
@@ -20,6 +20,7 @@ def test_what_two_services_have_to_agree_on() -> None:
         "response_head": 0,
         "between_bytes": 0,
         "tunnel_idle": 0,
+        "hooks": ("auth",),
     }
 
 
