@@ -299,6 +299,15 @@ def test_routes_to_one_port_share_their_upstream() -> None:
     assert one.upstream is other.upstream
 
 
+def test_routes_to_one_port_that_read_it_differently_share_its_endpoints() -> None:
+    lenient = "external_route=http://other.example.com,internal_port=80,lenient=true"
+    one, other = resolve(container(1, {**GOOD, f"{LABEL}.2": lenient})).routes
+    assert one.upstream is not None
+    assert other.upstream is not None
+    assert {one.upstream.transport.lenient, other.upstream.transport.lenient} == {True, False}
+    assert one.upstream.endpoints is other.upstream.endpoints
+
+
 def test_containers_are_found_by_their_names() -> None:
     stopped = replace(container(2, {}), state="exited")
     snapshot = resolve(

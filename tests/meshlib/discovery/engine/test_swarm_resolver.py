@@ -118,6 +118,16 @@ def test_routes_to_one_port_share_their_upstream() -> None:
     assert one.upstream is other.upstream
 
 
+def test_routes_to_one_port_that_read_it_differently_share_its_endpoints() -> None:
+    lenient = "external_route=http://other.example.com,internal_port=80,lenient=true"
+    service = replace(SHOP, labels={**GOOD, f"{LABEL}.81": lenient})
+    one, other = resolve(service, task(1)).routes
+    assert one.upstream is not None
+    assert other.upstream is not None
+    assert {one.upstream.transport.lenient, other.upstream.transport.lenient} == {True, False}
+    assert one.upstream.endpoints is other.upstream.endpoints
+
+
 def test_an_identity_survives_the_replacement_of_its_task() -> None:
     before = endpoints(resolve(SHOP, task(1)))
     during = endpoints(resolve(SHOP, task(1, name="z"), task(1, "starting", host=99, name="a")))
