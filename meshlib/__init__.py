@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         Snapshot,
         Upstream,
     )
+    from meshlib.record import Record
     from meshlib.routes import Service, redirect
     from meshlib.table import Explanation
     from meshlib.upstream_key import UpstreamKey
@@ -88,6 +89,7 @@ _PLACES = {
     "Passthrough": "meshlib.decision",
     "PortDecision": "meshlib.decision",
     "ProtocolError": "meshlib.errors",
+    "Record": "meshlib.record",
     "Redirect": "meshlib.decision",
     "Refuse": "meshlib.decision",
     "Reject": "meshlib.decision",
@@ -131,6 +133,7 @@ __all__ = [  # noqa: RUF022
     "Passthrough",
     "PortDecision",
     "ProtocolError",
+    "Record",
     "Redirect",
     "Refuse",
     "Reject",

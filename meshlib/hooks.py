@@ -80,8 +80,8 @@ class HookPoint:
 
 
 class Hooks:
-    """All hooks of a mesh: those that are called everywhere (`before`, `after`, `on_change`),
-    and those that routes name.
+    """All hooks of a mesh: those that are called everywhere (`before`, `after`, `on_change`,
+    `on_record`), and those that routes name.
 
     `names` is the allow-list: a route that names another hook is not served (503). It may have
     names for which nothing is registered here, as in a supervisor whose workers have the functions;
@@ -93,6 +93,7 @@ class Hooks:
         self.before = HookPoint("before", self._tell)
         self.after = HookPoint("after", self._tell)
         self.on_change = HookPoint("on_change", self._tell)
+        self.on_record = HookPoint("on_record", self._tell)
         self.on_allowed: Callable[[], None] | None = None
         self._named: dict[str, tuple[Hook | None, Hook | None]] = {}
         self._watchers: dict[object, Callable[[], None]] = {}
@@ -155,11 +156,13 @@ class Hooks:
         before: tuple[Hook, ...],
         after: tuple[Hook, ...],
         named: Mapping[str, tuple[Hook | None, Hook | None]],
+        on_record: tuple[Hook, ...] = (),
     ) -> None:
         """Have the hooks of another registry in the place of one's own, as a worker has those of
         its supervisor.
         """
         self.before.hooks, self.after.hooks = before, after
+        self.on_record.hooks = on_record
         self._named = dict(named)
         self.allow(named)
         self._tell()

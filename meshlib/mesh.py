@@ -67,8 +67,8 @@ class Mesh:
     released. A snapshot that has tenures already, as that of a worker's supervisor, is taken as it
     is.
 
-    `before`, `after` and `on_change` register hooks (`meshlib.hooks.HookPoint`); `hook` those that
-    routes may name, as `hooks` does by a mapping: no other ones (`RouteOptions.hooks`).
+    `before`, `after`, `on_change` and `on_record` register hooks (`meshlib.hooks.HookPoint`);
+    `hook` those that routes may name, as `hooks` does by a mapping: no others (`RouteOptions`).
 
     `on_error` is called with what a subscriber raises. Without it, all subscribers are called
     first, and then an `ExceptionGroup` of what they raised leaves the method that changed
@@ -109,7 +109,7 @@ class Mesh:
         for name, hook in (hooks or {}).items():
             own.name(name, hook)
         self.before, self.after, self.hook = own.before, own.after, own.name
-        self.on_change = own.on_change
+        self.on_change, self.on_record = own.on_change, own.on_record
         self._subscribers.add(own.tell_change)
         first = within_limits(given or Snapshot(), self._limits)
         if first.tenures is None:

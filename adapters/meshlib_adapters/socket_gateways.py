@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from meshlib.errors import ConfigurationError
@@ -10,10 +10,8 @@ from meshlib.mesh import Mesh
 from meshlib.routes import Target
 from meshlib_adapters.config.readers import Address, read_addresses
 from meshlib_adapters.gateway import Gateway
-from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.providers.provider import Provider
 from meshlib_adapters.sockets.binding import bind_address, bound_port
-from meshlib_adapters.workers.serving import InProcess, Serving
 
 __all__ = ["TCPGateway", "TLSGateway"]
 
@@ -28,8 +26,8 @@ class TLSGateway(Gateway):
 
     `routes` is a `Mesh`, or what makes one; `listen` as `tls` of `Gateway`, and everything else as
     there. `certificates`: TLS for their hosts is terminated here, and its requests go by the routes
-    for HTTP. `on_record` gets a `ConnectionRecord` of each connection that is over; only with one
-    process, and what it raises is logged. `addresses["https"]` says where it listens.
+    for HTTP. Connections that are over are told to hooks of `mesh.on_record`.
+    `addresses["https"]` says where it listens.
     """
 
     def __init__(
@@ -37,7 +35,6 @@ class TLSGateway(Gateway):
         routes: Mesh | Mapping[str, Target],
         *,
         listen: object,
-        on_record: Callable[[ConnectionRecord], None] | None = None,
         certificates: object = None,
         providers: Iterable[Provider] | None = None,
         workers: int | None = None,
@@ -53,7 +50,6 @@ class TLSGateway(Gateway):
             settings=settings,
         )
         self._places["https"] = "TLSGateway(listen=)"
-        _tell(self._serving, on_record)
 
 
 class TCPGateway(Gateway):
@@ -65,9 +61,8 @@ class TCPGateway(Gateway):
     `target` is a list of addresses, a `Service` (with a strategy, weights, the PROXY protocol), or
     a `Mesh`, whose route "tcp://:PORT" serves `listen`: "IP:PORT" or ":PORT" (of IPv4). With
     addresses or a service, port 0 is any free one. Everything else is as in `Gateway`. No other
-    port is opened, whatever other routes there are. `on_record` gets a `ConnectionRecord` of each
-    connection that is over; only with one process, and what it raises is logged.
-    `addresses["tcp"]` says where it listens.
+    port is opened, whatever other routes there are. Connections that are over are told to hooks
+    of `mesh.on_record`. `addresses["tcp"]` says where it listens.
     """
 
     def __init__(
@@ -75,7 +70,6 @@ class TCPGateway(Gateway):
         target: Mesh | Target,
         *,
         listen: object,
-        on_record: Callable[[ConnectionRecord], None] | None = None,
         providers: Iterable[Provider] | None = None,
         workers: int | None = None,
         settings: Mapping[str, object] | None = None,
@@ -97,7 +91,6 @@ class TCPGateway(Gateway):
                 "ports.allowed": f"{port}/tcp" if port else "1-65535/tcp",
             },
         )
-        _tell(self._serving, on_record)
 
     async def serve(self, *, signals: bool = False) -> int:
         """Serve as `Gateway.serve` does. `ConfigurationError` when the port cannot be had."""
@@ -111,18 +104,6 @@ class TCPGateway(Gateway):
                 self.mesh.replace({f"tcp://:{port}": self._target})
             self.addresses["tcp"] = (Address(address.host, port),)
             return await super().serve(signals=signals)
-
-
-def _tell(serving: Serving, on_record: Callable[[ConnectionRecord], None] | None) -> None:
-    if on_record is None:
-        return
-    if not isinstance(serving, InProcess):
-        raise ConfigurationError(
-            "worker processes cannot call what is in this program",
-            where="on_record",
-            hint="serve in this process: workers=1, without user and group",
-        )
-    serving.on_record = on_record
 
 
 def _addresses(listen: object, where: str) -> tuple[Address, ...]:

@@ -11,7 +11,6 @@ import pytest
 
 import meshlib
 from meshlib_adapters import TCPGateway, TLSGateway
-from meshlib_adapters.observe.records import ConnectionRecord
 from tests.support.hellos import hello_for, reply_to, saying
 from tests.support.tcp_fixtures import authority, client_context, lab
 from tests.support.tcp_lab import LOOPBACK, MakeLab, closed_port, until
@@ -60,13 +59,14 @@ def test_each_connection_is_told_when_it_is_over(
     async def main() -> None:
         async with lab() as made:
             address = f"{LOOPBACK}:{await made.backend(None, saying(b'one'))}"
-            records: list[ConnectionRecord] = []
+            records: list[meshlib.Record] = []
 
-            def tell(record: ConnectionRecord) -> None:
+            def tell(record: meshlib.Record) -> None:
                 records.append(record)
                 raise KeyError("mine")
 
-            gateway = TCPGateway([address], listen=f"{LOOPBACK}:0", on_record=tell)
+            gateway = TCPGateway([address], listen=f"{LOOPBACK}:0")
+            gateway.mesh.on_record(tell)
             async with gateway:
                 port = gateway.addresses["tcp"][0].port
                 assert await ask(port) == b"one"
@@ -75,27 +75,23 @@ def test_each_connection_is_told_when_it_is_over(
             record = records[0]
             assert (record.endpoint, record.outcome) == (address, "closed")
             assert (record.received, record.sent) == (6, 3)
-            assert record.route == f"tcp://:{port}"
+            assert (record.protocol, record.route) == ("TCP", f"tcp://:{port}")
 
     run(main)
-    assert "on_record failed for the connection of 127.0.0.1" in caplog.text
+    assert "the hook tell failed: KeyError: 'mine'" in caplog.text
 
 
 def test_tls_connections_are_told_as_well() -> None:
     async def main() -> None:
-        records: list[ConnectionRecord] = []
-        gateway = TLSGateway({}, listen=f"{LOOPBACK}:0", on_record=records.append)
+        records: list[meshlib.Record] = []
+        gateway = TLSGateway({}, listen=f"{LOOPBACK}:0")
+        gateway.mesh.on_record(records.append)
         async with gateway:
             await reply_to(gateway.addresses["https"][0].port, hello_for("a.example.com"))
             await until(lambda: records)
-        assert (records[0].server_name, records[0].outcome) == ("a.example.com", "no_route")
+        assert records[0][:4] == ("TLS", LOOPBACK, "a.example.com", "no_route")
 
     run(main)
-
-
-def test_workers_cannot_tell() -> None:
-    with pytest.raises(meshlib.ConfigurationError, match="on_record: worker processes cannot"):
-        TCPGateway([], listen=":5432", workers=2, on_record=print)
 
 
 def test_a_mesh_has_the_route_and_no_other_port_is_opened(lab: MakeLab) -> None:

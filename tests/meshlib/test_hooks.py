@@ -83,7 +83,10 @@ def test_a_registry_adopts_what_another_has() -> None:
     hooks.name("both", Both())
     other.after(two)
     assert other.afters(()) == (Hook("two", two),)
-    other.adopt(hooks.before.hooks, hooks.after.hooks, hooks.named)
+    hooks.on_record(two)
+    records = hooks.on_record.hooks
+    other.adopt(hooks.before.hooks, hooks.after.hooks, hooks.named, records)
+    assert names(other.on_record.hooks) == ["two"]
     assert names(other.before.hooks) == ["one"]
     assert other.afters(()) == ()
     assert (other.names, other.named) == (frozenset({"both"}), hooks.named)

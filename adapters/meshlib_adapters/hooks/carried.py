@@ -21,16 +21,17 @@ _CURE: Final = (
 
 
 def pack_hooks(hooks: Hooks) -> bytes:
-    """Everything that is called around requests; b"" for nothing. `ConfigurationError` names the
+    """Everything that is called for requests; b"" for nothing. `ConfigurationError` names the
     hook that another process cannot have.
     """
     before, after, named = hooks.before.hooks, hooks.after.hooks, hooks.named
+    records = hooks.on_record.hooks
     own = [hook for pair in named.values() for hook in pair if hook is not None]
-    if not (before or after or own):
+    if not (before or after or own or records):
         return b""
-    for hook in (*before, *after, *own):
+    for hook in (*before, *after, *own, *records):
         _check(hook)
-    content = pickle.dumps((before, after, named), protocol=5)
+    content = pickle.dumps((before, after, named, records), protocol=5)
     return pickle.dumps((list(sys.path), content), protocol=5)
 
 
@@ -56,8 +57,8 @@ def unpack_hooks(packed: bytes, hooks: Hooks) -> None:
     path, content = pickle.loads(packed)  # noqa: S301
     sys.path.extend(entry for entry in path if entry not in sys.path)
     try:
-        before, after, named = pickle.loads(content)  # noqa: S301
+        adopted = pickle.loads(content)  # noqa: S301
     except Exception as error:
         message = f"a worker cannot import the hooks: {type(error).__name__}: {error}"
         raise ConfigurationError(message, where="workers", hint=_CURE) from error
-    hooks.adopt(before, after, named)
+    hooks.adopt(*adopted)

@@ -100,6 +100,10 @@ class AccessLog:
         """Records that were not written, because the sink was too slow or failed."""
         return self._refused + self._failed
 
+    def follow(self, consumer: RecordConsumer) -> None:
+        """Give records to another consumer, too, from now on."""
+        self._consumers += (consumer,)
+
     def add(self, record: AccessRecord) -> None:
         """Take the record of a finished request, on the event loop's thread. The owner calls
         `hand_over` from time to time.

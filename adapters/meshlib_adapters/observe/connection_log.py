@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable
 
@@ -11,8 +10,6 @@ from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.records import ConnectionRecord
 
 __all__ = ["ConnectionLog", "connection_end"]
-
-_logger = logging.getLogger("meshlib.observe")
 
 _text = json.JSONEncoder().encode
 
@@ -42,21 +39,18 @@ class ConnectionLog:
 
 
 def connection_end(
-    log: ConnectionLog | None, on_record: Callable[[ConnectionRecord], None] | None
+    log: ConnectionLog | None, tell: Callable[[ConnectionRecord], None] | None
 ) -> Callable[[ConnectionRecord], None] | None:
-    """Both as one, which does not raise; None for neither. What `on_record` raises is logged."""
-    if on_record is None:
-        return log
+    """Both as one; None for neither. `tell` must not raise."""
+    if log is None or tell is None:
+        return log or tell
+    first, second = log, tell
 
-    def tell(record: ConnectionRecord) -> None:
-        if log is not None:
-            log(record)
-        try:
-            on_record(record)
-        except Exception:
-            _logger.exception("on_record failed for the connection of %s", record.client)
+    def both(record: ConnectionRecord) -> None:
+        first(record)
+        second(record)
 
-    return tell
+    return both
 
 
 def _json_line(record: ConnectionRecord, stamp: str, milliseconds: int) -> str:

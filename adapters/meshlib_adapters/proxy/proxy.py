@@ -19,7 +19,8 @@ from meshlib_adapters.fast_paths import ALL, FastPaths
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.debug_lines import wanted
 from meshlib_adapters.observe.end_reasons import EndReason
-from meshlib_adapters.proxy.hook_run import HookTerms
+from meshlib_adapters.observe.hook_records import HookRecords
+from meshlib_adapters.proxy.hook_run import HookTerms, tell_failure
 from meshlib_adapters.proxy.hooks import ProxyHooks
 from meshlib_adapters.proxy.request_cache import RequestCache
 from meshlib_adapters.upstream.registry import UpstreamRegistry
@@ -79,6 +80,8 @@ class Proxy:
         )
         # Whether a request is to be told of, or shown to hooks: one look for both.
         self.attentive = self.debug or mesh.hooks.serving
+        self._records: HookRecords | None = None
+        self._follow_records()
         self._unwatch = mesh.hooks.watch(self._hooks_changed)
         self._dropped = 0
         self._date = ("", 0.0)
@@ -88,6 +91,16 @@ class Proxy:
 
     def _hooks_changed(self) -> None:
         self.attentive = self.debug or self.mesh.hooks.serving
+        self._follow_records()
+
+    def _follow_records(self) -> None:
+        # Hooks read the records of the access log, in batches: requests do not know of them.
+        hooks = self.mesh.hooks
+        if self._records is None and hooks.on_record.hooks:
+            self._records = HookRecords(hooks, tell_failure)
+            if self.access_log is None:
+                self.access_log = AccessLog(_write_nothing, form=None)
+            self.access_log.follow(self._records)
 
     def request_id(self, fields: FieldSection, peer: Peer) -> bytes:
         """The X-Request-ID line to send on, or nothing: switched off, or a trusted peer has sent
@@ -143,7 +156,11 @@ class Proxy:
     def close(self) -> None:
         """Close the connections to endpoints; write the access log's last records."""
         self._unwatch()
-        self.hooks.close()
         self.upstreams.close()
         if self.access_log is not None:
             self.access_log.flush()
+        self.hooks.close()
+
+
+def _write_nothing(_lines: str) -> None:
+    """No line is written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ from meshlib_adapters.listeners.published_ports import PublishedPorts
 from meshlib_adapters.listeners.tls import TLSListener
 from meshlib_adapters.observe.access_log import AccessLog
 from meshlib_adapters.observe.connection_log import ConnectionLog, connection_end
-from meshlib_adapters.observe.records import ConnectionRecord
+from meshlib_adapters.observe.hook_records import hooked_end
+from meshlib_adapters.proxy.hook_run import tell_failure
 from meshlib_adapters.proxy.proxy import Proxy
 from meshlib_adapters.sockets.binding import explain_bind_error
 from meshlib_adapters.upstream.registry import UpstreamRegistry
@@ -44,8 +45,8 @@ class DataPath:
     event loop.
 
     `log` takes the records of HTTP requests (None: there are none); `upstreams` replaces the ones
-    that would be made of the settings. `on_record` is told of each connection that is over; what it
-    raises is logged.
+    that would be made of the settings. Hooks of the mesh's `on_record` are told of connections if
+    there are any by now.
     """
 
     def __init__(
@@ -55,7 +56,6 @@ class DataPath:
         *,
         log: AccessLog | None = None,
         upstreams: UpstreamRegistry | None = None,
-        on_record: Callable[[ConnectionRecord], None] | None = None,
     ) -> None:
         descriptors = raise_limit()
         http, tls = settings.requests, settings.tls
@@ -84,7 +84,8 @@ class DataPath:
         fronts = _https_fronts(self._http.clients, settings)
         self._terminator = _terminator(fronts, settings) if fronts is not None else None
         self._tell_end = connection_end(
-            ConnectionLog(log) if settings.log.access and log is not None else None, on_record
+            ConnectionLog(log) if settings.log.access and log is not None else None,
+            hooked_end(mesh.hooks, tell_failure),
         )
         self._tls = TLSListener(
             mesh,

@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
@@ -26,7 +26,6 @@ from meshlib_adapters.observe.line_writing import write_record
 from meshlib_adapters.observe.metrics.process import ProcessWatch
 from meshlib_adapters.observe.metrics.readings import Readings
 from meshlib_adapters.observe.metrics.totals import Totals
-from meshlib_adapters.observe.records import ConnectionRecord
 from meshlib_adapters.observe.request_counters import RequestCounters
 from meshlib_adapters.proxy.hooks import Spawner
 from meshlib_adapters.sockets.binding import bind_address, bind_shared
@@ -116,11 +115,10 @@ def _check_strategies(mesh: Mesh, plugins: Sequence[str]) -> None:
 
 
 class InProcess:
-    """This process serves. `on_record` as in `DataPath`; to be set before `begin`."""
+    """This process serves."""
 
     workers = None
     not_ready = ""
-    on_record: Callable[[ConnectionRecord], None] | None = None
 
     def __init__(self, mesh: Mesh, settings: Settings, totals: Totals) -> None:
         self._mesh = mesh
@@ -145,9 +143,7 @@ class InProcess:
             if wanted
             else None
         )
-        self._data_path = DataPath(
-            self._mesh, self._settings, log=self._log, on_record=self.on_record
-        )
+        self._data_path = DataPath(self._mesh, self._settings, log=self._log)
 
     async def listen(self, http: Sequence[socket.socket], https: Sequence[socket.socket]) -> None:
         """As in `Serving`."""

@@ -37,8 +37,10 @@ class Counting:
 def test_hooks_are_the_same_on_the_other_side() -> None:
     hooks, other = Hooks(), Hooks()
     hooks.before(one)
+    hooks.on_record(one)
     hooks.name("count", Counting(3))
     unpack_hooks(pack_hooks(hooks), other)
+    assert other.on_record.hooks == hooks.on_record.hooks
     assert other.before.hooks == hooks.before.hooks
     before, after = other.named["count"]
     assert before is not None
