@@ -108,19 +108,3 @@ def test_anchors_are_headings(page: Path) -> None:
         for path, anchor in _ANCHOR.findall(page.read_text())
     ]
     assert [anchor for target, anchor in links if anchor not in _anchors(target)] == []
-
-
-def _examples() -> list[Path]:
-    """Those that check themselves; each of the others has a test in tests/examples."""
-    return sorted(
-        path for path in (ROOT / "examples").glob("*.py") if "--check" in path.read_text()
-    )
-
-
-@pytest.mark.parametrize("example", _examples(), ids=lambda path: path.name)
-def test_example_checks_itself(example: Path, tmp_path: Path) -> None:
-    """An example that takes `--check` does on a small scale what it shows, and exits 0 if that
-    worked.
-    """
-    result = _run(tmp_path, example, "--check")
-    assert result.returncode == 0, result.stdout + result.stderr
